@@ -1,0 +1,53 @@
+"""Config nodes become objects here and nowhere else."""
+
+from typing import Any
+
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from steepest.errors import ConfigError
+
+ALLOWED = (
+    "steepest.",
+    "torch.optim.",
+    "torch.nn.",
+    "torchvision.models.",
+    "pytorch_lightning.",
+    "pytorch_optimizer.",
+)
+
+
+def build(node: DictConfig | ListConfig | dict[str, Any], **live: Any) -> Any:
+    """Instantiate a config node, its children included.
+
+    Args:
+        node: a node with `_target_` (one object) or a mapping of such nodes (a dict of objects).
+        live: objects passed to the target as they are, by identity.
+
+    Raises:
+        ConfigError: a `_target_` outside the allowed packages.
+    """
+    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    _check_targets(plain)
+    return instantiate(plain, **live, _convert_="all")
+
+
+def _check_targets(node: Any) -> None:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            _check_target(node["_target_"])
+        for child in node.values():
+            _check_targets(child)
+    elif isinstance(node, list):
+        for child in node:
+            _check_targets(child)
+
+
+def _check_target(target: str) -> None:
+    """A name may begin harmlessly and lead elsewhere (`torch.optim.optimizer.torch.utils...`): see where it lives."""
+    home = target
+    if target.startswith(ALLOWED):
+        found = get_object(target)
+        home = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+    if not home.startswith(ALLOWED):
+        raise ConfigError(f"_target_={target} is not allowed; allowed are objects of {', '.join(ALLOWED)}.")

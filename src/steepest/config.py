@@ -1,0 +1,44 @@
+"""Where the configuration lives, and how one is composed outside the command line."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+
+def conf_dir() -> Path:
+    """The `conf/` folder: inside an installed package, or beside `src/` in a checkout."""
+    package = Path(__file__).parent
+    return package / "conf" if (package / "conf").is_dir() else package.parents[1] / "conf"
+
+
+def compose(overrides: list[str] | None = None) -> DictConfig:
+    """The configuration of `train.py` under these overrides, as `train` receives it."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = hydra_compose("config", [quoted(text) for text in overrides or []], return_hydra_config=True)
+    choices = cfg.hydra.runtime.choices
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return with_choices(cfg, choices)
+
+
+def with_choices(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
+    """Add `choices`: the name chosen in each config group (`optimizer: adamw`), for names and tags."""
+    with open_dict(cfg):
+        cfg.choices = {group: name for group, name in choices.items() if not group.startswith("hydra/")}
+    return cfg
+
+
+def quoted(override: str) -> str:
+    """`tuned=true` as Hydra wants it: a group's value must be a string, and bare true is a boolean."""
+    return f"{override[:6]}'{override[6:]}'" if override in ("tuned=true", "tuned=false") else override
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain containers, interpolations resolved; a missing value raises."""
+    container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
