@@ -32,22 +32,29 @@ def build(node: DictConfig | ListConfig | dict[str, Any], **live: Any) -> Any:
     return instantiate(plain, **live, _convert_="all")
 
 
+def target(node: DictConfig | dict[str, Any]) -> Any:
+    """The class or function that a node's `_target_` names.
+
+    Raises:
+        ConfigError: it lies outside the allowed packages.
+    """
+    name = node["_target_"]
+    # A name may begin harmlessly and lead elsewhere (`torch.optim.optimizer.torch.utils...`): see where it lives.
+    home = name
+    if name.startswith(ALLOWED):
+        found = get_object(name)
+        home = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+    if not home.startswith(ALLOWED):
+        raise ConfigError(f"_target_={name} is not allowed; allowed are objects of {', '.join(ALLOWED)}.")
+    return found
+
+
 def _check_targets(node: Any) -> None:
     if isinstance(node, dict):
         if "_target_" in node:
-            _check_target(node["_target_"])
+            target(node)
         for child in node.values():
             _check_targets(child)
     elif isinstance(node, list):
         for child in node:
             _check_targets(child)
-
-
-def _check_target(target: str) -> None:
-    """A name may begin harmlessly and lead elsewhere (`torch.optim.optimizer.torch.utils...`): see where it lives."""
-    home = target
-    if target.startswith(ALLOWED):
-        found = get_object(target)
-        home = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-    if not home.startswith(ALLOWED):
-        raise ConfigError(f"_target_={target} is not allowed; allowed are objects of {', '.join(ALLOWED)}.")

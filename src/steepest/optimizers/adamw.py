@@ -28,4 +28,12 @@ class AdamW(Adam):
         weight_decay_form: str = "times_lr",
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, weight_decay_form, maximize)
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay=weight_decay,
+            weight_decay_form=weight_decay_form,
+            maximize=maximize,
+        )

@@ -1,0 +1,56 @@
+# `make help` lists the targets. Each one works alone on a fresh clone: it makes .venv first where that is missing.
+PYTHON_FILES := src scripts tests train.py
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help train test test-slow lint format bench data preview wheel clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo
+	@echo '  make train ARGS="optimizer=adamw schedule=warmup_cosine"   as python train.py with these arguments'
+	@echo '  make data DATASETS="fashion_mnist cifar10"                 download once; jobs never do'
+
+train: .venv/.ready ## train a network (ARGS="group=value key=value ...")
+	@$(BIN)/python train.py $(ARGS)
+
+test: .venv/.ready-dev ## run the tests on all cores
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(ARGS)
+
+test-slow: .venv/.ready-dev ## run the tests that train for minutes
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: .venv/.ready-dev ## style, types and the direction of imports
+	@$(BIN)/ruff check $(PYTHON_FILES)
+	@$(BIN)/ruff format --check $(PYTHON_FILES)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: .venv/.ready-dev ## put the code into the house style
+	@$(BIN)/ruff check --fix $(PYTHON_FILES)
+	@$(BIN)/ruff format $(PYTHON_FILES)
+
+bench: .venv/.ready-dev ## measure speed, as ratios within one run
+	@$(BIN)/python scripts/benchmark.py $(ARGS)
+
+data: .venv/.ready ## download data sets (DATASETS="fashion_mnist cifar10")
+	@$(BIN)/python scripts/prepare.py $(DATASETS) $(ARGS)
+
+preview: .venv/.ready ## draw learning-rate schedules (ARGS="schedule=warmup_cosine")
+	@$(BIN)/python scripts/preview.py $(ARGS)
+
+wheel: .venv/.ready-dev ## build the wheel into dist/
+	@$(BIN)/python -m build --wheel --outdir dist .
+
+clean: ## remove .venv, caches and built files; runs and data stay
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/.ready: pyproject.toml constraints.txt scripts/setup.sh
+	@echo "Installing into .venv (a few minutes the first time) ..." >&2
+	@scripts/setup.sh
+	@touch $@
+
+.venv/.ready-dev: pyproject.toml constraints.txt scripts/setup.sh
+	@echo "Installing into .venv, with the development tools (a few minutes the first time) ..." >&2
+	@scripts/setup.sh dev
+	@touch .venv/.ready $@

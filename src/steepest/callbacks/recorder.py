@@ -1,0 +1,114 @@
+"""Writes the metrics and keeps the budget."""
+
+import math
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+
+from steepest.runs.folder import Diverged, RunFolder
+
+
+class Recorder(pl.Callback):
+    """One row every few steps and one a validation, to the run folder first and to every logger after it.
+
+    It logs from here and not by `self.log` in each step, which costs 0.3 ms a call.
+
+    Args:
+        folder: takes the rows.
+        every: optimizer steps between two rows of training.
+        total_steps: the run ends with this step.
+        seconds: the run ends with the step that exceeds this training time; None never does.
+
+    Raises:
+        Diverged: a row's training loss is not finite.
+    """
+
+    def __init__(self, folder: RunFolder, every: int, total_steps: int, seconds: float | None) -> None:
+        self.folder, self.every, self.total_steps, self.seconds = folder, every, total_steps, seconds
+        self.metrics: dict[str, float] = {}
+        """The latest value of every metric, by name."""
+        self._started = self._row_started = 0.0
+        self._row_step = self._row_examples = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        counters = pl_module.counters
+        self._row_step, self._row_examples, self._row_started = counters.opt_step, counters.examples, counters.wall_s
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """After each optimizer step: ends the run where the budget does, writes a row where one is due."""
+        counters = pl_module.counters
+        step = counters.opt_step
+        if step == self._row_step:
+            return  # no step yet: gradients are still being accumulated
+        over = step >= self.total_steps
+        if self.seconds is not None:
+            over = over or counters.wall_s + time.perf_counter() - self._started >= self.seconds
+        if over:
+            trainer.should_stop = True
+        if over or step % self.every == 0:
+            self._training_row(trainer, pl_module)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops the clock: evaluation is no training."""
+        self._stop_clock(pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes what the validation found."""
+        self.evaluation_row(trainer, pl_module, "val")
+        self._started = time.perf_counter()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops the clock."""
+        self._stop_clock(pl_module)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes what the test found."""
+        self.evaluation_row(trainer, pl_module, "test")
+
+    def evaluation_row(self, trainer: pl.Trainer, task: pl.LightningModule, split: str) -> None:
+        """A row with the task's averages over a split."""
+        found = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{split}/")}
+        self._write(trainer, task, found)
+
+    def _training_row(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        self._stop_clock(task)
+        counters = task.counters
+        seconds = counters.wall_s - self._row_started
+        loss = task.train_loss.take()
+        row = {"train/loss": loss, **rates(trainer)}
+        if seconds > 0:
+            row["train/examples_per_s"] = (counters.examples - self._row_examples) / seconds
+        self._row_step, self._row_examples, self._row_started = counters.opt_step, counters.examples, counters.wall_s
+        self._write(trainer, task, row)
+        if not math.isfinite(loss):
+            raise Diverged(f"the training loss is {loss} at optimizer step {counters.opt_step}")
+
+    def _write(self, trainer: pl.Trainer, task: pl.LightningModule, values: dict[str, float]) -> None:
+        self.metrics.update(values)
+        if trainer.is_global_zero:
+            row = {**task.counters.state_dict(), "epoch": trainer.current_epoch, **values}
+            self.folder.append(row)
+            for logger in trainer.loggers:
+                logger.log_metrics(row, step=task.counters.opt_step)
+
+    def _stop_clock(self, task: pl.LightningModule) -> None:
+        """Count the time up to now; the clock goes on unless the time until `_started` is set again is let go."""
+        stopped = time.perf_counter()
+        task.counters.wall_s += stopped - self._started
+        self._started = stopped
+
+
+def rates(trainer: pl.Trainer) -> dict[str, float]:
+    """The learning rate (and momentum, where there is one) of the first parameter group."""
+    group = trainer.optimizers[0].param_groups[0]
+    found = {"lr": group["lr"]}
+    if "momentum" in group:
+        found["momentum"] = group["momentum"]
+    elif "betas" in group:
+        found["momentum"] = group["betas"][0]
+    return found

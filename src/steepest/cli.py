@@ -1,0 +1,95 @@
+"""The `steepest` command. Nothing here imports torch, so that a mistake in a command line is answered at once."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from steepest.config import conf_dir, quoted, with_choices
+from steepest.errors import ConfigError
+
+USAGE = """usage: steepest COMMAND ...
+
+  train [group=value] [key=value] ...   train one network (--help lists groups and keys; -m sweeps)
+  eval RUN [options]                    measure the model of a run on its data
+  predict RUN [options]                 write the predictions of a run's model
+  preview schedule=NAME ...             draw learning-rate schedules
+  prepare DATASET ...                   download data sets once, before jobs use them
+
+RUN is a run folder, or the id of one below runs/. Each command answers --help."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns its exit code (2: the command line or the configuration is wrong)."""
+    command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if command in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0
+    if command not in COMMANDS:
+        print(f"steepest: {command!r} is no command; allowed are {', '.join(COMMANDS)}.", file=sys.stderr)
+        return 2
+    try:
+        COMMANDS[command](rest)
+    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+        print(f"steepest: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def train(arguments: list[str]) -> None:
+    """Compose the configuration from the command line and train, or sweep with -m."""
+    import hydra
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # the exception itself, instead of several lines and exit code 1
+    sys.argv = [sys.argv[0], *map(quoted, arguments)]
+
+    def job(cfg: DictConfig) -> float:
+        from steepest.train import train as run
+
+        return run(with_choices(cfg, HydraConfig.get().runtime.choices))
+
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+
+
+def evaluate(arguments: list[str]) -> None:
+    """`steepest eval`."""
+    from steepest.evaluate import evaluate_command
+
+    evaluate_command(arguments)
+
+
+def predict(arguments: list[str]) -> None:
+    """`steepest predict`."""
+    from steepest.evaluate import predict_command
+
+    predict_command(arguments)
+
+
+def preview(arguments: list[str]) -> None:
+    """`steepest preview`."""
+    from steepest.preview import main
+
+    raise SystemExit(main(arguments))
+
+
+def prepare(arguments: list[str]) -> None:
+    """`steepest prepare`."""
+    from steepest.prepare import main
+
+    raise SystemExit(main(arguments))
+
+
+COMMANDS: dict[str, Callable[[list[str]], Any]] = {
+    "train": train,
+    "eval": evaluate,
+    "predict": predict,
+    "preview": preview,
+    "prepare": prepare,
+}

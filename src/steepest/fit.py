@@ -1,0 +1,156 @@
+"""The straight line of one run: configuration, data, model, optimizer, schedule, task, Trainer, summary."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+from torch import nn
+
+from steepest.batch import BatchPlan
+from steepest.budget import Budget
+from steepest.build import build, target
+from steepest.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
+from steepest.callbacks.recorder import Recorder
+from steepest.config import resolved
+from steepest.errors import ConfigError
+from steepest.launchers.machine import world_size
+from steepest.runs.folder import RunFolder
+from steepest.runs.weights import checkpoint_of, load_weights
+from steepest.schedules.duration import to_steps
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A run, built and not yet begun."""
+
+    data: pl.LightningDataModule
+    task: pl.LightningModule
+    plan: BatchPlan
+    total_steps: int
+    validation_steps: int
+
+
+def assemble(cfg: DictConfig) -> Parts:
+    """Build the parts of a run from its settled configuration.
+
+    Raises:
+        ConfigError: parts that do not fit together, or values that are out of range.
+    """
+    torch.set_num_threads(cfg.threads)
+    torch.set_float32_matmul_precision(cfg.precision.float32_matmul)
+    data = build(cfg.dataset)
+    data.setup()
+    plan = build(cfg.batch).plan(data.num_train, world_size(resolved(cfg)))
+    data.attach(batch_size=plan.micro_size, accumulate=plan.accumulate, exact=plan.exact, seed=cfg.seed)
+    total = Budget(**cfg.budget).total_steps(plan.steps_per_epoch, plan.size)
+    lr = cfg.optimizer.lr * plan.lr_factor
+    schedule = build(cfg.schedule).bind(lr=lr, steps_per_epoch=plan.steps_per_epoch, total=total)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    model = fitting(cfg, data)
+    if cfg.init_from:
+        load_weights(model, checkpoint_of(cfg.init_from, cfg.paths.runs_dir))
+    optimizer = build(cfg.optimizer, lr=lr)
+    task = build(cfg.task, model=model, optimizer=optimizer, schedule=schedule, total_steps=total, plan=plan)
+    every = to_steps(cfg.validation.every, total, plan.steps_per_epoch, key="validation.every")
+    return Parts(data, task, plan, total, min(max(1, every), total))
+
+
+def fitting(cfg: DictConfig, data: Any) -> nn.Module:
+    """The model, given what it needs to know of the dataset.
+
+    Raises:
+        ConfigError: the dataset does not declare something that the model needs.
+    """
+    node = cfg.model
+    needs = [name for name in inspect.signature(target(node)).parameters if name not in node]
+    for name in needs:
+        if not hasattr(data, name):
+            raise ConfigError(
+                f"model={cfg.choices.model} needs {name}, which dataset={cfg.choices.dataset} does not declare; "
+                "allowed is a model made for this kind of data."
+            )
+    return build(node, **{name: getattr(data, name) for name in needs})
+
+
+def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> dict[str, Any]:
+    """Train, test once, and leave the result in the run folder; returns its summary."""
+    clip = clipping(cfg.clip)
+    recorder = Recorder(folder, cfg.log.every, parts.total_steps, cfg.budget.seconds)
+    checkpoints = Checkpoints(folder)
+    loggers = [*build(cfg.logger).values()]
+    strategy = build(cfg.trainer.strategy) if OmegaConf.is_config(cfg.trainer.strategy) else cfg.trainer.strategy
+    trainer = pl.Trainer(
+        accelerator=cfg.trainer.accelerator,
+        devices=cfg.trainer.devices,
+        num_nodes=cfg.trainer.num_nodes,
+        strategy=strategy,
+        precision=cfg.precision.lightning,
+        max_epochs=-1,  # the recorder ends the run by our own counters
+        accumulate_grad_batches=parts.plan.accumulate,
+        val_check_interval=parts.validation_steps * parts.plan.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        logger=loggers,
+        callbacks=[recorder, checkpoints, *build(cfg.callbacks).values()],
+        plugins=[AtomicCheckpointIO(), *slurm()],
+        default_root_dir=folder.path,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        **clip,
+    )
+    for logger in loggers:
+        logger.log_hyperparams(resolved(cfg))
+    try:
+        trainer.fit(parts.task, datamodule=parts.data)
+        trainer.test(parts.task, datamodule=parts.data, verbose=False)
+        summary = summarise(cfg, parts, recorder, checkpoints)
+        if trainer.is_global_zero:
+            folder.write_summary(summary)
+            for logger in loggers:
+                getattr(logger, "log_summary", lambda _: None)(summary)
+    finally:
+        for logger in loggers:
+            getattr(logger, "close", lambda: None)()
+    return summary
+
+
+def summarise(cfg: DictConfig, parts: Parts, recorder: Recorder, checkpoints: Checkpoints) -> dict[str, Any]:
+    """The content of `summary.json`: the last model is the result, the best on validation stands beside it."""
+    task: Any = parts.task
+    name, direction = task.headline
+    counters = task.counters
+    return {
+        "run_id": cfg.run.id,
+        "name": cfg.run.name,
+        "status": "finished",
+        "headline": {"metric": name, "value": recorder.metrics[name], "direction": direction},
+        "metrics": {**recorder.metrics, **{f"best/{key}": value for key, value in checkpoints.best.items()}},
+        "opt_steps": counters.opt_step,
+        "examples": counters.examples,
+        "grad_evals": counters.grad_evals,
+        "wall_s": round(counters.wall_s, 3),
+        "parameters": sum(p.numel() for p in task.model.parameters()),
+    }
+
+
+def clipping(clip: DictConfig) -> dict[str, Any]:
+    """The Trainer's arguments for gradient clipping."""
+    for key in ("norm", "value"):
+        if clip[key] is not None and not clip[key] > 0:
+            raise ConfigError(f"clip.{key}={clip[key]} is out of range; allowed is a number above 0, or null.")
+    if clip.norm is not None and clip.value is not None:
+        raise ConfigError(f"clip.norm={clip.norm} and clip.value={clip.value} exclude each other; set one to null.")
+    if clip.value is not None:
+        return {"gradient_clip_val": clip.value, "gradient_clip_algorithm": "value"}
+    return {"gradient_clip_val": clip.norm, "gradient_clip_algorithm": "norm"}
+
+
+def slurm() -> list[Any]:
+    """On SLURM, no requeueing by Lightning: its handler saves in the middle of a backward pass."""
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []

@@ -1,0 +1,42 @@
+"""One process per device, started and watched by us: Lightning's own launcher would run a whole sweep again."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def run_ranks(folder: Path, count: int) -> None:
+    """Run `fit` on `count` processes that join into one group, and wait; if one dies, the others are ended.
+
+    Args:
+        folder: a run folder whose configuration the ranks read.
+        count: processes, one per device of this machine.
+
+    Raises:
+        RuntimeError: a rank failed; its traceback is in the run folder's log.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(count)}
+    command = [sys.executable, "-m", "steepest.rank", str(folder)]
+    processes = [
+        subprocess.Popen(command, env={**os.environ, **group, "LOCAL_RANK": str(rank)})  # noqa: S603
+        for rank in range(count)
+    ]
+    try:
+        while any(process.poll() is None for process in processes):
+            if any(process.poll() for process in processes):
+                break
+            time.sleep(0.05)
+        failed = [rank for rank, process in enumerate(processes) if process.poll()]
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+    if failed:
+        raise RuntimeError(f"rank {failed[0]} of {count} failed with exit code {processes[failed[0]].returncode}")

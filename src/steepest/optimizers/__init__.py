@@ -1,0 +1,1 @@
+"""Optimizers: each a rule in a file of its own."""

@@ -1,0 +1,29 @@
+"""The program of one rank: `python -m steepest.rank RUN_FOLDER`, with the group in the environment."""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from steepest.fit import assemble, fit
+from steepest.runs.folder import Diverged, RunFolder
+from steepest.runs.log import log_to
+
+
+def main() -> None:
+    """Train as one of several processes."""
+    folder = RunFolder(Path(sys.argv[1]))
+    cfg = OmegaConf.load(folder.config_file)
+    assert isinstance(cfg, DictConfig)
+    with log_to(folder.log_file):
+        try:
+            fit(assemble(cfg), cfg, folder)
+        except Diverged:
+            sys.exit(DIVERGED)
+
+
+DIVERGED = 3
+"""Exit code of a rank whose loss is no longer finite."""
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What a run says when it ends."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from steepest.runs.folder import RunFolder
+
+
+def show(folder: RunFolder, note: str | None = None) -> None:
+    """Print the outcome of a run, where it lies, and what can be typed next."""
+    console = Console(highlight=False)
+    status, summary = folder.status, folder.summary
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    for name, value in rows(status, summary):
+        table.add_row(name, value)
+    console.print()
+    console.print(f"[bold]{summary.get('name', folder.path.name)}[/bold]: {note or status['status']}")
+    console.print(table)
+    if status["status"] == "finished":
+        console.print(f"Next: steepest eval {folder.path}   steepest predict {folder.path}", soft_wrap=True)
+
+
+def rows(status: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Name and text of each line."""
+    found = []
+    if status.get("reason"):
+        found.append(("reason", status["reason"]))
+    if summary:
+        metrics = summary["metrics"]
+        for split, title in (("val", "validation"), ("test", "test")):
+            parts = [
+                f"{key.removeprefix(f'{split}/')} {value:.4f}"
+                for key, value in metrics.items()
+                if key.startswith(f"{split}/")
+            ]
+            if parts:
+                found.append((title, "   ".join(sorted(parts))))
+        best = {key.removeprefix("best/"): value for key, value in metrics.items() if key.startswith("best/")}
+        name = summary["headline"]["metric"]
+        found += [
+            ("best", f"{name} {best[name]:.4f} at step {best['opt_step']:,}"),
+            ("training", f"loss {metrics['train/loss']:.4f}"),
+            (
+                "cost",
+                f"{summary['opt_steps']:,} steps   {summary['wall_s']:.1f} s   "
+                f"{summary['examples'] / max(summary['wall_s'], 1e-9):,.0f} examples/s   "
+                f"{summary['parameters']:,} parameters",
+            ),
+        ]
+    return found

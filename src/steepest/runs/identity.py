@@ -1,0 +1,84 @@
+"""What makes two runs the same: the configuration that decides the result, and the source that did it."""
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+ASIDE = ("paths", "logger", "callbacks", "log", "name", "force", "run", "choices")
+"""Parts of the configuration that change what is shown or where it lies, never the result."""
+
+LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "datasets", "scikit-learn")
+
+WATCHERS = ("steepest.runs", "steepest.callbacks", "steepest.launchers", "steepest.report", "steepest.studies")
+"""Packages that look on: their source is no part of the digest."""
+
+
+def run_id(config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of all in a resolved configuration that decides the result."""
+    deciding = {key: value for key, value in config.items() if key not in ASIDE}
+    text = json.dumps(without_paths(deciding, config["paths"]), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def without_paths(node: Any, paths: Mapping[str, str]) -> Any:
+    """The node with every folder of `paths` replaced by its key: where the data lies decides nothing."""
+    if isinstance(node, Mapping):
+        return {key: without_paths(value, paths) for key, value in node.items()}
+    if isinstance(node, list):
+        return [without_paths(value, paths) for value in node]
+    if isinstance(node, str):
+        for key, folder in paths.items():
+            if node == folder or node.startswith(f"{folder}/"):
+                return f"<{key}>{node[len(folder) :]}"
+    return node
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide a result."""
+    installed = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {"python": platform.python_version(), **installed}
+
+
+def source_digest(config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits over the versions and over the source that a configuration makes run.
+
+    That source is the modules of its `_target_`s and of the training line, with all of this package that these import.
+    """
+    digest = hashlib.sha256(json.dumps(versions(), sort_keys=True).encode())
+    modules: dict[str, Path] = {}
+    for target in ("steepest.fit", *targets({k: v for k, v in config.items() if k not in ASIDE})):
+        collect(target, modules)
+    for name in sorted(modules):
+        digest.update(name.encode() + modules[name].read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def targets(node: Any) -> Iterator[str]:
+    """The `_target_`s of a configuration."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield node["_target_"].rpartition(".")[0]
+        for child in node.values():
+            yield from targets(child)
+
+
+def collect(name: str, modules: dict[str, Path]) -> None:
+    """Add a module of this package, and those it imports, to `modules`."""
+    if name in modules or not name.startswith("steepest.") or name.startswith(WATCHERS):
+        return
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        return
+    modules[name] = Path(spec.origin)
+    for node in ast.walk(ast.parse(modules[name].read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            collect(node.module, modules)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                collect(alias.name, modules)

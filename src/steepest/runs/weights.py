@@ -1,0 +1,43 @@
+"""Weights out of a checkpoint, into a model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from steepest.errors import ConfigError
+from steepest.runs.folder import find_run
+
+
+def checkpoint_of(source: str, runs_dir: str, which: str = "last") -> Path:
+    """The checkpoint file that `source` names: a file, a run folder, or a run id below `runs_dir`.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    path = Path(source)
+    if not path.is_file():
+        path = find_run(source, runs_dir).checkpoint(which)
+    if not path.is_file():
+        raise ConfigError(f"{source!r} has no checkpoint {path.name}; allowed is a run that has saved one.")
+    return path
+
+
+def load_weights(model: nn.Module, file: Path) -> None:
+    """Copy a checkpoint's model weights into a model of the same shape.
+
+    Raises:
+        ConfigError: the file is no checkpoint of ours, or names and shapes differ.
+    """
+    try:
+        # weights_only: a checkpoint can be anyone's file, and unpickling runs code.
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:
+        raise ConfigError(f"{file} cannot be read as a checkpoint ({type(error).__name__}).") from None
+    own = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    try:
+        model.load_state_dict(own)
+    except RuntimeError as error:
+        differences = " ".join(str(error).split())
+        raise ConfigError(f"{file} holds the weights of another model than this one: {differences[:300]}") from None

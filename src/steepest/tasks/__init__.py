@@ -1,0 +1,1 @@
+"""Tasks: each a LightningModule in a file of its own."""

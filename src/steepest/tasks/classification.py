@@ -1,0 +1,124 @@
+"""Classification: logits against class numbers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+
+from steepest.batch import BatchPlan
+from steepest.errors import ConfigError
+from steepest.schedules.driver import apply
+from steepest.schedules.schedule import Schedule
+from steepest.tasks.counters import Counters, RunningMean
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Classification(pl.LightningModule):
+    """Trains a classifier by cross-entropy; the headline is its accuracy on the validation split.
+
+    Args:
+        model: maps inputs [B, ...] to logits [B, classes].
+        optimizer: makes the optimizer from the parameters.
+        schedule: gives the learning rate's factor at each step.
+        total_steps: optimizer steps that the schedule spans.
+        plan: the batch of one step.
+        label_smoothing: share of the training target spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
+
+    Raises:
+        ConfigError: a label_smoothing outside [0, 1).
+    """
+
+    headline = ("val/accuracy", "max")
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        schedule: Schedule,
+        total_steps: int,
+        plan: BatchPlan,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ConfigError(f"task.label_smoothing={label_smoothing} is out of range; allowed is from 0 to below 1.")
+        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.total_steps, self.plan, self.label_smoothing = total_steps, plan, label_smoothing
+        self.counters = Counters()
+        self.train_loss = RunningMean()
+        self.eval_loss, self.eval_accuracy = MeanMetric(), MeanMetric()
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The training loss of a batch: a scalar with its graph."""
+        x, y = batch
+        return F.cross_entropy(self.model(x), y, label_smoothing=self.label_smoothing)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one micro-batch; Lightning divides by the number of micro-batches of a step."""
+        loss = self.loss(batch)
+        plan, size = self.plan, len(batch[1])
+        self.counters.examples += size * self.trainer.world_size
+        self.counters.grad_evals += batch_idx % plan.accumulate == 0
+        self.train_loss.add(loss.detach())
+        # Micro-batches of a whole-set step may differ by one in size; the gradient is still the mean over examples.
+        return loss * (size * plan.accumulate * self.trainer.world_size / plan.size) if plan.exact else loss
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """One update at the schedule's learning rate, which depends on nothing but the step's number."""
+        apply(self.schedule, optimizer, self.counters.opt_step, self.total_steps)
+        optimizer.step(closure=optimizer_closure)
+        self.counters.opt_step += 1
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Adds a batch to the averages."""
+        self.evaluate(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Adds a batch to the averages."""
+        self.evaluate(batch)
+
+    def evaluate(self, batch: Batch) -> None:
+        """Adds a batch to the averages of loss and accuracy, each example with the same weight."""
+        x, y = batch
+        logits = self.model(x).float()
+        self.eval_loss.update(F.cross_entropy(logits, y), weight=len(y))
+        self.eval_accuracy.update((logits.argmax(-1) == y).float().mean(), weight=len(y))
+
+    def on_validation_epoch_end(self) -> None:
+        """Publishes the averages of the validation split."""
+        self.publish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Publishes the averages of the test split."""
+        self.publish("test")
+
+    def publish(self, split: str) -> None:
+        """Logs `<split>/loss` and `<split>/accuracy`, over all devices; loggers get them from the recorder."""
+        for name, metric in (("loss", self.eval_loss), ("accuracy", self.eval_accuracy)):
+            self.log(f"{split}/{name}", metric.compute(), logger=False)
+            metric.reset()
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """For each example [B]: its target, the predicted class, and that class's probability."""
+        x, y = batch
+        probability, prediction = self.model(x).float().softmax(-1).max(-1)
+        return {"target": y, "prediction": prediction, "probability": probability}
+
+    def configure_optimizers(self) -> Optimizer:
+        """The optimizer alone; the schedule is a function of the step (see `optimizer_step`)."""
+        return self.optimizer(self.model.parameters())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps what was spent."""
+        checkpoint["counters"] = self.counters.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on counting from there."""
+        self.counters.load_state_dict(checkpoint["counters"])

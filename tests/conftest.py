@@ -1,0 +1,29 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ["WANDB_MODE"] = "offline"
+os.environ.setdefault("WANDB_SILENT", "true")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    """Every test works in a folder of its own, with caches of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STEEPEST_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The folder of real data sets, where this machine has one."""
+    folder = os.environ.get("STEEPEST_DATA_DIR")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs real data sets: set STEEPEST_DATA_DIR to their folder")
+    return Path(folder)
