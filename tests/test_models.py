@@ -244,6 +244,14 @@ def test_initial_weights_of_a_deep_mlp_keep_the_signal_size(activation):
     assert 0.6 < last / first < 1.6 if activation == "relu" else 1e-3 < last / first < 1.0
 
 
+def test_tanh_mlp_and_output_layer_have_glorot_initial_weights():
+    tanh = make("mlp", hidden=[100], activation="tanh").layers
+    for layer in (tanh[0], tanh[-1], make("mlp", hidden=[100]).layers[-1]):
+        bound = math.sqrt(6 / (layer.in_features + layer.out_features))  # Glorot & Bengio 2010, equation 16
+        assert 0.95 * bound < layer.weight.abs().max() <= bound
+        assert not layer.bias.any()
+
+
 def test_mlp_batch_norm_normalises_before_the_activation():
     model, x = make("mlp", batch_norm=True, hidden=[16]), images(DIGIT, 64)
     before = model.layers[:2](x.flatten(1))
@@ -260,6 +268,11 @@ def test_cnn_parameters_do_not_depend_on_the_image_size_but_on_its_channels():
 def test_cnn_trains_on_a_batch_of_one(side):
     shape = (1, side, side)
     make("cnn", shape, widths=[8] * 6)(images(shape, batch=1)).sum().backward()
+
+
+def test_cnn_head_sees_the_mean_of_every_feature_map():
+    model, x = make("cnn").eval(), images(DIGIT)
+    torch.testing.assert_close(model(x), model.head(F.adaptive_avg_pool2d(model.features(x), 1).flatten(1)))
 
 
 def test_cnn_pooling_ignores_where_a_shape_stands():
@@ -360,6 +373,8 @@ def test_zero_init_residual_starts_every_block_as_its_shortcut(name):
         x = images((block.conv1.in_channels, 6, 6))
         shortcut = x if block.downsample is None else block.downsample(x)
         torch.testing.assert_close(block(x), shortcut.relu())
+        assert not block.bn2.weight.any()
+        assert block.bn1.weight.all()
     assert len(blocks) == {"resnet8": 3, "resnet18": 8}[name]
 
 

@@ -1,5 +1,6 @@
 """Config nodes become objects here and nowhere else."""
 
+from functools import partial
 from typing import Any
 
 from hydra.utils import get_object, instantiate
@@ -29,7 +30,11 @@ def build(node: DictConfig | ListConfig | dict[str, Any], **live: Any) -> Any:
     """
     plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     _check_targets(plain)
-    return instantiate(plain, **live, _convert_="all")
+    if not live:
+        return instantiate(plain, _convert_="all")
+    # Live objects by-pass Hydra, which would turn a dataclass among them into a dict.
+    made = instantiate({**plain, "_partial_": True}, _convert_="all")
+    return partial(made, **live) if plain.get("_partial_") else made(**live)
 
 
 def target(node: DictConfig | dict[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 """The `steepest` command. Nothing here imports torch, so that a mistake in a command line is answered at once."""
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -36,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         COMMANDS[command](rest)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        print(f"steepest: {' '.join(str(error).split())}", file=sys.stderr)
+        said = str(error).partition("Config search path:")[0]
+        print(f"steepest: {' '.join(said.split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -48,14 +50,23 @@ def train(arguments: list[str]) -> None:
     import hydra
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # the exception itself, instead of several lines and exit code 1
-    sys.argv = [sys.argv[0], *map(quoted, arguments)]
+    # Flags first: Hydra's parser wants its overrides in one piece.
+    sys.argv = [sys.argv[0], *sorted(map(quoted, arguments), key=lambda word: word not in ("-m", "--multirun"))]
+
+    mistakes: list[ConfigError] = []
 
     def job(cfg: DictConfig) -> float:
         from steepest.train import train as run
 
-        return run(with_choices(cfg, HydraConfig.get().runtime.choices))
+        try:
+            return run(with_choices(cfg, HydraConfig.get().runtime.choices))
+        except ConfigError as mistake:  # kept from Hydra, which would add lines of its own
+            mistakes.append(mistake)
+            return math.nan
 
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    if mistakes:
+        raise mistakes[0]
 
 
 def evaluate(arguments: list[str]) -> None:

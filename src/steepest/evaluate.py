@@ -12,11 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from steepest.config import resolved
 from steepest.fit import assemble
 from steepest.launchers.machine import settle
 from steepest.runs.folder import find_run
-from steepest.runs.log import log_to
+from steepest.runs.log import logging_aside
 from steepest.runs.weights import checkpoint_of, load_weights
 
 SPLITS = ("val", "test")
@@ -76,12 +75,10 @@ def load(options: argparse.Namespace) -> tuple[pl.Trainer, pl.LightningModule, A
     if options.data_dir:
         moved(cfg, options.data_dir)
     file = checkpoint_of(str(folder.path), options.runs_dir, options.checkpoint)
-    with log_to(folder.path / "evaluate.log"):
-        config = resolved(cfg)
-        config["trainer"].update(accelerator="auto", devices=1, num_nodes=1, strategy="auto")
-        config["init_from"], config["threads"] = None, None
-        settle(config)
-        cfg = OmegaConf.create(config)
+    with logging_aside():
+        cfg.trainer = {"accelerator": "auto", "devices": 1, "num_nodes": 1, "strategy": "auto"}
+        cfg.init_from = cfg.threads = None
+        settle(cfg)
         parts = assemble(cfg)
         load_weights(parts.task.model, file)  # type: ignore[arg-type]
         trainer = pl.Trainer(

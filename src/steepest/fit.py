@@ -44,7 +44,7 @@ def assemble(cfg: DictConfig) -> Parts:
     torch.set_float32_matmul_precision(cfg.precision.float32_matmul)
     data = build(cfg.dataset)
     data.setup()
-    plan = build(cfg.batch).plan(data.num_train, world_size(resolved(cfg)))
+    plan = build(cfg.batch).plan(data.num_train, world_size(cfg))
     data.attach(batch_size=plan.micro_size, accumulate=plan.accumulate, exact=plan.exact, seed=cfg.seed)
     total = Budget(**cfg.budget).total_steps(plan.steps_per_epoch, plan.size)
     lr = cfg.optimizer.lr * plan.lr_factor
@@ -76,8 +76,8 @@ def fitting(cfg: DictConfig, data: Any) -> nn.Module:
     return build(node, **{name: getattr(data, name) for name in needs})
 
 
-def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> dict[str, Any]:
-    """Train, test once, and leave the result in the run folder; returns its summary."""
+def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
+    """Train, test once, and leave the result in the run folder."""
     clip = clipping(cfg.clip)
     recorder = Recorder(folder, cfg.log.every, parts.total_steps, cfg.budget.seconds)
     checkpoints = Checkpoints(folder)
@@ -95,7 +95,7 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> dict[str, Any]:
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         logger=loggers,
-        callbacks=[recorder, checkpoints, *build(cfg.callbacks).values()],
+        callbacks=[checkpoints, *build(cfg.callbacks).values(), recorder],  # last: its clock leaves out the others
         plugins=[AtomicCheckpointIO(), *slurm()],
         default_root_dir=folder.path,
         enable_progress_bar=False,
@@ -106,18 +106,17 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> dict[str, Any]:
     )
     for logger in loggers:
         logger.log_hyperparams(resolved(cfg))
+    summary = None
     try:
         trainer.fit(parts.task, datamodule=parts.data)
         trainer.test(parts.task, datamodule=parts.data, verbose=False)
         summary = summarise(cfg, parts, recorder, checkpoints)
-        if trainer.is_global_zero:
-            folder.write_summary(summary)
-            for logger in loggers:
-                getattr(logger, "log_summary", lambda _: None)(summary)
     finally:
         for logger in loggers:
-            getattr(logger, "close", lambda: None)()
-    return summary
+            if hasattr(logger, "finish"):
+                logger.finish(summary)
+    if trainer.is_global_zero:
+        folder.write_summary(summary)
 
 
 def summarise(cfg: DictConfig, parts: Parts, recorder: Recorder, checkpoints: Checkpoints) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from steepest.fit import assemble, fit
 from steepest.runs.folder import Diverged, RunFolder
-from steepest.runs.log import log_to
+from steepest.runs.log import logging_aside
 
 
 def main() -> None:
@@ -15,7 +15,8 @@ def main() -> None:
     folder = RunFolder(Path(sys.argv[1]))
     cfg = OmegaConf.load(folder.config_file)
     assert isinstance(cfg, DictConfig)
-    with log_to(folder.log_file):
+    with logging_aside() as log_to:
+        log_to(folder.log_file)
         try:
             fit(assemble(cfg), cfg, folder)
         except Diverged:

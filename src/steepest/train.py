@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from steepest.config import resolved
 from steepest.fit import assemble, fit
@@ -14,34 +14,34 @@ from steepest.launchers.ranks import run_ranks
 from steepest.runs.closing import show
 from steepest.runs.folder import RunFolder
 from steepest.runs.identity import run_id, source_digest, versions
-from steepest.runs.log import log_to
+from steepest.runs.log import logging_aside
 from steepest.runs.weights import checkpoint_of
 
 
-def train(composed: DictConfig) -> float:
+def train(cfg: DictConfig) -> float:
     """Train what the configuration says, unless a finished run of it exists; returns the headline (NaN: diverged).
 
     Raises:
         ConfigError: before any training, for what the user can mend.
     """
-    config = resolved(composed)
-    settle(config)
+    settle(cfg)
+    config = resolved(cfg)
     digest = source_digest(config)
-    folder = RunFolder(Path(config["paths"]["runs_dir"]) / identify(config))
-    if folder.status.get("status") == "finished" and not config["force"]:
+    folder = RunFolder(Path(cfg.paths.runs_dir) / identify(config))
+    if folder.status.get("status") == "finished" and not cfg.force:
         stale = folder.status["source_digest"] != digest
         show(folder, f"already finished{' by other source or versions' if stale else ''}; force=true runs it again")
         return folder.summary["headline"]["value"]
-    folder.set_aside()
-    config["run"] = describe(config, folder)
-    cfg = OmegaConf.create(config)
-    with log_to(folder.log_file):
+    with logging_aside() as log_to:
         parts = assemble(cfg)
-        folder.begin(config, run_id=folder.path.name, source_digest=digest, versions=versions())
+        folder.set_aside()
+        cfg.run = describe(cfg, folder)
+        folder.begin(resolved(cfg), run_id=folder.path.name, source_digest=digest, versions=versions())
+        log_to(folder.log_file)
         with folder.attempt():
-            if ranks(config) > 1:
+            if ranks(cfg) > 1:
                 del parts  # each rank builds its own
-                run_ranks(folder.path, ranks(config))
+                run_ranks(folder.path, ranks(cfg))
             else:
                 fit(parts, cfg, folder)
     show(folder)
@@ -57,15 +57,15 @@ def identify(config: dict[str, Any]) -> str:
     return run_id({**config, "init_from": start})
 
 
-def describe(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
+def describe(cfg: DictConfig, folder: RunFolder) -> dict[str, Any]:
     """Where the run lives and what loggers call it."""
-    choices = config["choices"]
+    choices = cfg.choices
     tags = [choices[group] for group in ("task", "dataset", "model", "optimizer", "schedule")]
     return {
         "id": folder.path.name,
         "attempt": folder.next_attempt,
         "folder": str(folder.path),
-        "name": config["name"] or "-".join([*tags[1:], f"s{config['seed']}"]),
+        "name": cfg.name or "-".join([*tags[1:], f"s{cfg.seed}"]),
         "group": choices.get("experiment"),
         "tags": tags,
     }

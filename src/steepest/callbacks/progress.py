@@ -48,8 +48,13 @@ class ProgressBar(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the bar away."""
-        self.bar.stop()
+        self.stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Takes the bar away, so that what went wrong can be read."""
-        self.bar.stop()
+        self.stop()
+
+    def stop(self) -> None:
+        """Takes the bar away, if it was shown."""
+        if self.row is not None:  # rich prints an empty line for a bar that never began
+            self.bar.stop()

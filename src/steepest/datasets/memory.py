@@ -27,7 +27,7 @@ class MemoryImages:
 
     def subset(self, indices: Tensor) -> Self:
         """Copy of these examples, in this order."""
-        return type(self)(self.images[indices], self.labels[indices])
+        return type(self)(self.images.index_select(0, indices), self.labels.index_select(0, indices))
 
     def to(self, device: torch.device) -> Self:
         """The same examples on this device; no copy where they are there already."""

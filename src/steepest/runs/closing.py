@@ -3,7 +3,6 @@
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from steepest.runs.folder import RunFolder
 
@@ -12,13 +11,9 @@ def show(folder: RunFolder, note: str | None = None) -> None:
     """Print the outcome of a run, where it lies, and what can be typed next."""
     console = Console(highlight=False)
     status, summary = folder.status, folder.summary
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
-    for name, value in rows(status, summary):
-        table.add_row(name, value)
-    console.print()
-    console.print(f"[bold]{summary.get('name', folder.path.name)}[/bold]: {note or status['status']}")
-    console.print(table)
+    console.print(f"\n[bold]{summary.get('name', folder.path.name)}[/bold]: {note or status['status']}", soft_wrap=True)
+    for name, value in [*rows(status, summary), ("run folder", str(folder.path))]:
+        console.print(f"  [bold]{name:<12}[/bold]{value}", soft_wrap=True)
     if status["status"] == "finished":
         console.print(f"Next: steepest eval {folder.path}   steepest predict {folder.path}", soft_wrap=True)
 

@@ -1,7 +1,9 @@
 """Weights & Biases as a mirror of the run folder."""
 
+import netrc
 import os
 from typing import Any
+from urllib.parse import urlparse
 
 import wandb
 from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
@@ -38,7 +40,7 @@ class WandbLogger(Logger):
     ) -> None:
         super().__init__()
         if mode == "auto":
-            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+            mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
         self.options = {
             "dir": save_dir,
             "project": project,
@@ -84,13 +86,18 @@ class WandbLogger(Logger):
         self.experiment.log(metrics)
 
     @rank_zero_only
-    def log_summary(self, summary: dict[str, Any]) -> None:
-        """Send the run's summary."""
-        self.experiment.summary.update(summary)
-
-    @rank_zero_only
-    def close(self, exit_code: int) -> None:
-        """End the W&B run; a job that comes after this one begins its own."""
+    def finish(self, summary: dict[str, Any] | None) -> None:
+        """Send the summary, None for a run that did not finish, and end the W&B run: the next job begins its own."""
         if self._run is not None:
-            self._run.finish(exit_code=exit_code)
+            self._run.summary.update(summary or {})
+            self._run.finish(exit_code=0 if summary else 1)
             self._run = None
+
+
+def has_key() -> bool:
+    """Whether this machine has a login for the W&B server, in the environment or in the user's netrc file."""
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return "WANDB_API_KEY" in os.environ or netrc.netrc().authenticators(host) is not None
+    except (FileNotFoundError, netrc.NetrcParseError):
+        return False

@@ -6,6 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
@@ -50,6 +51,7 @@ class Classification(pl.LightningModule):
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.total_steps, self.plan, self.label_smoothing = total_steps, plan, label_smoothing
         self.counters = Counters()
+        self.sharded = False
         self.train_loss = RunningMean()
         self.eval_loss, self.eval_accuracy = MeanMetric(), MeanMetric()
 
@@ -110,6 +112,12 @@ class Classification(pl.LightningModule):
         x, y = batch
         probability, prediction = self.model(x).float().softmax(-1).max(-1)
         return {"target": y, "prediction": prediction, "probability": probability}
+
+    def configure_model(self) -> None:
+        """Shards the parameters where the strategy has a mesh of devices (FSDP2)."""
+        if self.device_mesh is not None and not self.sharded:
+            fully_shard(self.model, mesh=self.device_mesh["data_parallel"])
+            self.sharded = True
 
     def configure_optimizers(self) -> Optimizer:
         """The optimizer alone; the schedule is a function of the step (see `optimizer_step`)."""
