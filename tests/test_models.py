@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models.vgg import cfgs, make_layers
 
+from steepest.build import build
 from steepest.config import conf_dir
 from steepest.errors import ConfigError
 from steepest.models.lstm import LSTM
@@ -31,7 +32,7 @@ from steepest.models.vit import fitting_patch
 YAMLS = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "model").glob("*.yaml"))}
 DIGIT, GREY, COLOUR = (1, 8, 8), (1, 28, 28), (3, 32, 32)
 SMALL = {"vgg": {"width": 8}, "vit": {"dim": 32, "depth": 2}, "lstm": {"hidden": 32}, "cnn": {"widths": [8, 16]}}
-RATE = {"cnn": 0.5, "lstm": 0.2, "resnet50": 0.01, "vit": 0.02}  # learning rate of a short run
+RUN = {"cnn": (0.5, 15), "lstm": (0.2, 12), "resnet50": (0.01, 6), "vit": (0.01, 40)}  # learning rate, steps
 CONVOLUTIONAL = {"cnn", "resnet8", "resnet18", "resnet50", "vgg"}
 every_model = pytest.mark.parametrize("name", YAMLS)
 
@@ -40,7 +41,7 @@ def make(name, shape=DIGIT, *, num_classes=10, seed=0, small=True, **overrides):
     """The model of `conf/model/<name>.yaml`, narrower where the default is wide."""
     node = OmegaConf.to_container(YAMLS[name]) | (SMALL.get(name, {}) if small else {}) | overrides
     torch.manual_seed(seed)
-    return get_class(node.pop("_target_"))(input_shape=shape, num_classes=num_classes, **node)
+    return build(node, input_shape=shape, num_classes=num_classes)
 
 
 def images(shape, batch=2, dtype=torch.float32):
@@ -101,9 +102,10 @@ def test_loss_on_a_fixed_batch_of_digits_falls(name, digits):
     heavy = name == "resnet50"  # fewer steps, from the identity, which is calm from the start
     model = make(name, zero_init_residual=True) if heavy else make(name)
     x, y = (part[:16] if heavy else part for part in digits)
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE.get(name, 0.05), momentum=0.9)
+    lr, steps = RUN.get(name, (0.05, 12))
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     losses = []
-    for _ in range(6 if heavy else 12):
+    for _ in range(steps):
         loss = F.cross_entropy(model(x), y)
         losses.append(loss.item())
         optimizer.zero_grad()

@@ -86,7 +86,7 @@ def test_an_absolute_minimum_is_drawn():
 @pytest.mark.parametrize(("overrides", "drop"), [([], 300), (["budget.epochs=5"], 600), (["budget.steps=100"], 30)])
 def test_epochs_have_the_length_that_the_picture_states(overrides, drop):
     (c,) = curves("schedule=step", "schedule.every='3 epochs'", *overrides)
-    assert [t for t in c.steps if c.lr[t] < c.lr[0]][0] == drop
+    assert next(t for t in c.steps if c.lr[t] < c.lr[0]) == drop
 
 
 def test_sweeps_expand_as_hydras_do():
@@ -147,7 +147,7 @@ def test_a_learning_rate_of_zero_is_drawn(capsys):
         (["budget.steps=0"], "budget.steps=0 is out of range"),
         (["output=curve.txt"], "output=curve.txt is no picture; allowed are file names that end in .png"),
         (["output=missing/curve.png"], "output=missing/curve.png lies in a folder that does not exist"),
-        (["schedule=[cosine"], "schedule"),
+        (["schedule=[cosine"], "[cosine"),
     ],
 )
 def test_bad_input_is_one_line_exit_code_2_and_no_file(arguments, message, capsys, empty_folder):
@@ -167,6 +167,9 @@ def test_a_file_that_cannot_be_written_is_refused(empty_folder):
     (empty_folder / "taken.png").mkdir()
     with pytest.raises(ConfigError, match=r"output=taken\.png is no picture"):
         preview.main(["output=taken.png"])
+    (empty_folder / "dangling.png").symlink_to("missing/curve.png")
+    with pytest.raises(ConfigError, match=r"output=dangling\.png cannot be written \(No such file or directory\)"):
+        preview.main(["output=dangling.png"])
 
 
 def test_the_script_draws_without_importing_torch(empty_folder):

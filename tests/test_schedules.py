@@ -236,6 +236,19 @@ def test_sgdr_does_not_restart_on_the_last_step_of_the_run():
     assert make("sgdr").multiplier(7000, 7000) == pytest.approx(0.0, abs=1e-9)
 
 
+def test_a_drop_that_falls_on_the_end_of_the_run_does_not_happen():
+    assert make("step", gamma=0.5, every=0.25).multiplier(100, 100) == 0.5**3
+
+
+def test_drops_and_cycles_are_not_late_by_rounding():
+    assert math.floor(7 / (0.01 * 140)) < 5  # what floats make of it
+    assert make("step", gamma=0.5, every=0.01).multiplier(7, 140) == 0.5**5
+
+
+def test_a_warmup_that_is_rounded_up_to_whole_steps_shortens_the_decay_after_it():
+    assert_same(curve(bound("wsd", 3, warmup=0.5, decay=0.5), 3), [1 / 3, 2 / 3, 1])
+
+
 @pytest.mark.parametrize("name", [name for name in YAMLS if "warmup" in YAMLS[name] and name != "one_cycle"])
 def test_a_warmup_starts_above_zero_and_peaks_exactly_at_its_end(name):
     ours = curve(make(name, warmup=10), 100)
@@ -404,7 +417,9 @@ def test_bind_refuses_what_the_run_cannot_hold(name, overrides, message):
 @pytest.mark.parametrize("name", ["warmup_cosine", "linear_warmup_decay", "wsd"])
 def test_a_warmup_may_fill_the_run(name):
     overrides = {"decay": 0} if name == "wsd" else {}
-    assert bound(name, 10, warmup=10, **overrides).multiplier(9, 10) == pytest.approx(10 / 11)
+    schedule = bound(name, 10, warmup=10, **overrides)
+    assert schedule.multiplier(9, 10) == pytest.approx(10 / 11)
+    assert schedule.multiplier(10, 10) == 1.0
 
 
 def test_what_needs_bind_says_so():

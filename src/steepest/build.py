@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -30,10 +31,15 @@ def build(node: DictConfig | ListConfig | dict[str, Any], **live: Any) -> Any:
     """
     plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     _check_targets(plain)
-    if not live:
-        return instantiate(plain, _convert_="all")
-    # Live objects by-pass Hydra, which would turn a dataclass among them into a dict.
-    made = instantiate({**plain, "_partial_": True}, _convert_="all")
+    try:
+        if not live:
+            return instantiate(plain, _convert_="all")
+        # Live objects by-pass Hydra, which would turn a dataclass among them into a dict.
+        made = instantiate({**plain, "_partial_": True}, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from None
+        raise
     return partial(made, **live) if plain.get("_partial_") else made(**live)
 
 

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from steepest.config import conf_dir, quoted, with_choices
+from steepest.config import conf_dir, spelled_out, with_choices
 from steepest.errors import ConfigError
 
 USAGE = """usage: steepest COMMAND ...
@@ -51,7 +51,7 @@ def train(arguments: list[str]) -> None:
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # the exception itself, instead of several lines and exit code 1
     # Flags first: Hydra's parser wants its overrides in one piece.
-    sys.argv = [sys.argv[0], *sorted(map(quoted, arguments), key=lambda word: word not in ("-m", "--multirun"))]
+    sys.argv = [sys.argv[0], *sorted(map(spelled_out, arguments), key=lambda word: word not in ("-m", "--multirun"))]
 
     mistakes: list[ConfigError] = []
 

@@ -18,7 +18,7 @@ def conf_dir() -> Path:
 def compose(overrides: list[str] | None = None) -> DictConfig:
     """The configuration of `train.py` under these overrides, as `train` receives it."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = hydra_compose("config", [quoted(text) for text in overrides or []], return_hydra_config=True)
+        cfg = hydra_compose("config", [spelled_out(text) for text in overrides or []], return_hydra_config=True)
     choices = cfg.hydra.runtime.choices
     with open_dict(cfg):
         del cfg["hydra"]
@@ -32,9 +32,12 @@ def with_choices(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
     return cfg
 
 
-def quoted(override: str) -> str:
-    """`tuned=true` as Hydra wants it: a group's value must be a string, and bare true is a boolean."""
-    return f"{override[:6]}'{override[6:]}'" if override in ("tuned=true", "tuned=false") else override
+TUNED = {"tuned=true": "tuned=${experiment}-${optimizer}", "tuned=false": "tuned=none"}
+
+
+def spelled_out(override: str) -> str:
+    """`tuned=true` as Hydra wants it: as the name of a value of the group, here that of the experiment and optimizer."""
+    return TUNED.get(override, override)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from steepest.errors import ConfigError
 from steepest.launchers.machine import world_size
 from steepest.runs.folder import RunFolder
 from steepest.runs.weights import checkpoint_of, load_weights
+from steepest.schedules.driver import apply
 from steepest.schedules.duration import to_steps
 
 
@@ -55,6 +56,7 @@ def assemble(cfg: DictConfig) -> Parts:
         load_weights(model, checkpoint_of(cfg.init_from, cfg.paths.runs_dir))
     optimizer = build(cfg.optimizer, lr=lr)
     task = build(cfg.task, model=model, optimizer=optimizer, schedule=schedule, total_steps=total, plan=plan)
+    apply(schedule, task.configure_optimizers(), 0, total)  # a trial: what does not fit together says so now
     every = to_steps(cfg.validation.every, total, plan.steps_per_epoch, key="validation.every")
     return Parts(data, task, plan, total, min(max(1, every), total))
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import uuid
 import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,8 +49,11 @@ class DecodedCache:
     def load(self) -> dict[str, Any] | None:
         """The content; None where the file is missing, torn or not ours."""
         try:
+            with zipfile.ZipFile(self.path) as archive:  # torch does not look at the checksums
+                if archive.testzip() is not None:
+                    return None
             content = torch.load(self.path, weights_only=True)
-        except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
+        except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
             return None
         return content if isinstance(content, dict) and content.get("key") == self.key else None
 

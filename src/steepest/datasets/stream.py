@@ -20,7 +20,7 @@ class StreamedImages:
     """Encoded images in Arrow files and their labels, int64 [N].
 
     Args:
-        rows: has the column "image" with undecoded records.
+        rows: has one column, of undecoded records.
         labels: of all rows.
         decoder: decodes the records.
         shape: (C, H, W) that every image must have.
@@ -101,7 +101,8 @@ class _Rows(torch.utils.data.Dataset):
     def __getitems__(self, numbers: Sequence[int]) -> Tensor | ConfigError:
         """Images uint8 [B, C, H, W]; an error is returned, since raised in a worker it would lose its one sentence."""
         try:
-            return self.decoder.stack(self.rows[numbers]["image"] if numbers else [], numbers, self.shape)
+            (records,) = self.rows[numbers].values() if numbers else ([],)
+            return self.decoder.stack(records, numbers, self.shape)
         except ConfigError as error:
             return error
 

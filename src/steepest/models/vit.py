@@ -30,8 +30,9 @@ class ViT(VisionTransformer):
         attention_dropout: the same for attention weights.
 
     Initial weights are torchvision's: patches truncated N(0, 1 / fan_in), attention and MLP Glorot uniform (Glorot &
-    Bengio 2010), positions N(0, 0.02^2), class token and head 0 (the paper's head too). The head being 0, nothing else
-    has a gradient in the very first step. Wrong values raise `ConfigError`.
+    Bengio 2010), positions N(0, 0.02^2), class token 0, head 0 (section 3.2). The head being 0, nothing else
+    has a gradient in the very first step. Second derivatives need torch's plain attention, chosen by
+    `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`. Wrong values raise `ConfigError`.
     """
 
     def __init__(
