@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +23,33 @@ SPLITS = ("val", "test")
 def evaluate_command(arguments: list[str]) -> None:
     """Print the metrics of a run's model on a split."""
     options = parse("eval", arguments)
-    trainer, task, loader, _ = load(options)
-    run = trainer.validate if options.split == "val" else trainer.test
-    metrics = run(task, loader, verbose=False)[0]
+    with logging_aside():
+        trainer, task, loader, _ = load(options)
+        run = trainer.validate if options.split == "val" else trainer.test
+        run(task, loader, verbose=False)
     table = Table("metric", "value", box=None, padding=(0, 2, 0, 0))
-    for name, value in metrics.items():
-        table.add_row(name, f"{value:.6g}")
+    for name, value in trainer.callback_metrics.items():
+        table.add_row(name, f"{float(value):.6g}")
     console = Console(highlight=False)
-    console.print(f"[bold]{options.run}[/bold]: the {options.checkpoint} model")
+    console.print(f"[bold]{options.run}[/bold]: the {options.checkpoint} model", soft_wrap=True)
     console.print(table)
 
 
 def predict_command(arguments: list[str]) -> None:
     """Write a line for each example of a split: its index and what the task predicts."""
     options = parse("predict", arguments)
-    trainer, task, loader, folder = load(options)
-    batches: Any = trainer.predict(task, loader)
+    with logging_aside():
+        trainer, task, loader, folder = load(options)
+        batches: Any = trainer.predict(task, loader)
     columns = {name: torch.cat([batch[name] for batch in batches]).tolist() for name in batches[0]}
+    count = len(next(iter(columns.values())))
     output = Path(options.output or folder / f"predictions-{options.split}-{options.checkpoint}.csv")
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["index", *columns])
-        writer.writerows(zip(range(len(next(iter(columns.values())))), *columns.values(), strict=True))
-    print(f"{len(next(iter(columns.values()))):,} predictions of the {options.checkpoint} model: {output}")
+        writer.writerows(zip(range(count), *columns.values(), strict=True))
+    print(f"{count:,} predictions of the {options.checkpoint} model: {output}")
 
 
 def parse(command: str, arguments: list[str]) -> argparse.Namespace:
@@ -75,23 +77,22 @@ def load(options: argparse.Namespace) -> tuple[pl.Trainer, pl.LightningModule, A
     if options.data_dir:
         moved(cfg, options.data_dir)
     file = checkpoint_of(str(folder.path), options.runs_dir, options.checkpoint)
-    with logging_aside():
-        cfg.trainer = {"accelerator": "auto", "devices": 1, "num_nodes": 1, "strategy": "auto"}
-        cfg.init_from = cfg.threads = None
-        settle(cfg)
-        parts = assemble(cfg)
-        load_weights(parts.task.model, file)  # type: ignore[arg-type]
-        trainer = pl.Trainer(
-            accelerator=cfg.trainer.accelerator,
-            devices=1,
-            precision=cfg.precision.lightning,
-            logger=False,
-            enable_progress_bar=sys.stderr.isatty(),
-            enable_model_summary=False,
-            enable_checkpointing=False,
-            use_distributed_sampler=False,
-        )
-        loader = parts.data.val_dataloader() if options.split == "val" else parts.data.test_dataloader()
+    cfg.trainer = {"accelerator": "auto", "devices": 1, "num_nodes": 1, "strategy": "auto"}
+    cfg.init_from = cfg.threads = None
+    settle(cfg)
+    parts = assemble(cfg)
+    load_weights(parts.task.model, file)  # type: ignore[arg-type]
+    trainer = pl.Trainer(
+        accelerator=cfg.trainer.accelerator,
+        devices=1,
+        precision=cfg.precision.lightning,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+    )
+    loader = parts.data.val_dataloader() if options.split == "val" else parts.data.test_dataloader()
     return trainer, parts.task, loader, folder.path
 
 

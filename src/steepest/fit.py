@@ -1,5 +1,6 @@
 """The straight line of one run: configuration, data, model, optimizer, schedule, task, Trainer, summary."""
 
+import copy
 import inspect
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,8 @@ def assemble(cfg: DictConfig) -> Parts:
     torch.set_float32_matmul_precision(cfg.precision.float32_matmul)
     data = build(cfg.dataset)
     data.setup()
+    if not data.num_val:
+        raise ConfigError("dataset.validation_fraction=0 leaves no validation split; allowed is a number above 0.")
     plan = build(cfg.batch).plan(data.num_train, world_size(cfg))
     data.attach(batch_size=plan.micro_size, accumulate=plan.accumulate, exact=plan.exact, seed=cfg.seed)
     total = Budget(**cfg.budget).total_steps(plan.steps_per_epoch, plan.size)
@@ -52,11 +55,13 @@ def assemble(cfg: DictConfig) -> Parts:
     schedule = build(cfg.schedule).bind(lr=lr, steps_per_epoch=plan.steps_per_epoch, total=total)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model = fitting(cfg, data)
+    rehearse(model, plan.micro_size, data.input_shape, cfg.choices)
     if cfg.init_from:
         load_weights(model, checkpoint_of(cfg.init_from, cfg.paths.runs_dir))
     optimizer = build(cfg.optimizer, lr=lr)
     task = build(cfg.task, model=model, optimizer=optimizer, schedule=schedule, total_steps=total, plan=plan)
     apply(schedule, task.configure_optimizers(), 0, total)  # a trial: what does not fit together says so now
+    clipping(cfg.clip)
     every = to_steps(cfg.validation.every, total, plan.steps_per_epoch, key="validation.every")
     return Parts(data, task, plan, total, min(max(1, every), total))
 
@@ -78,9 +83,24 @@ def fitting(cfg: DictConfig, data: Any) -> nn.Module:
     return build(node, **{name: getattr(data, name) for name in needs})
 
 
+def rehearse(model: nn.Module, micro_size: int, input_shape: tuple[int, ...], choices: DictConfig) -> None:
+    """Send the shapes of a training batch through a copy of the model, without its numbers.
+
+    Raises:
+        ConfigError: the model cannot take them, such as batch normalisation a single value.
+    """
+    try:
+        copy.deepcopy(model).to("meta").train()(torch.empty(micro_size, *input_shape, device="meta"))
+    except (RuntimeError, ValueError) as error:
+        shape = " x ".join(map(str, input_shape))
+        raise ConfigError(
+            f"model={choices.model} cannot train on batches of {micro_size} x {shape} of dataset={choices.dataset} "
+            f"({str(error).splitlines()[0]}); allowed are larger micro-batches, or another model."
+        ) from None
+
+
 def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
     """Train, test once, and leave the result in the run folder."""
-    clip = clipping(cfg.clip)
     recorder = Recorder(folder, cfg.log.every, parts.total_steps, cfg.budget.seconds)
     checkpoints = Checkpoints(folder)
     loggers = [*build(cfg.logger).values()]
@@ -104,7 +124,7 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
         enable_model_summary=False,
         enable_checkpointing=False,
         use_distributed_sampler=False,
-        **clip,
+        **clipping(cfg.clip),
     )
     for logger in loggers:
         logger.log_hyperparams(resolved(cfg))

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from steepest.budget import Budget
 from steepest.build import build
-from steepest.config import compose, conf_dir, quoted
+from steepest.config import compose, conf_dir, spelled_out
 from steepest.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def jobs(overrides: list[str]) -> list[tuple[list[str], list[str]]]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         names = loader.get_group_options("schedule")
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides([quoted(text) for text in overrides])
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides([spelled_out(text) for text in overrides])
         fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
         sweeps = [override for override in parsed if override.is_sweep_override()]
         expanded = BasicSweeper.split_arguments(sweeps, max_batch_size=None)[0]
