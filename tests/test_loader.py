@@ -192,6 +192,13 @@ def test_an_abandoned_epoch_starts_again_and_a_complete_one_is_followed_by_the_n
     assert same(list(loader(20, 5)), reference[0])
 
 
+def test_an_epoch_that_was_resumed_and_then_abandoned_starts_again_from_its_first_batch():
+    some = loader(20, 5)
+    some.load_state_dict({"epoch": 0, "batch": 2})
+    next(iter(some))
+    assert same(epoch_of(some), epoch_of(loader(20, 5)))
+
+
 def test_iterators_that_nobody_uses_do_not_move_a_loaded_position():
     some = loader(20, 5)
     reference = [epoch_of(some) for _ in range(2)][1]
@@ -296,6 +303,10 @@ def test_offsets_and_flips_are_uniform_and_drawn_for_each_image():
         assert len(share) == count
         assert (share - 1 / count).abs().max() < 0.01
     assert len(draws[:, :128].unique(dim=1).T) > 40
+
+
+def test_augmentation_and_order_have_random_numbers_of_their_own():
+    assert augmentation_generator(0, 0).permutation(100).tolist() != epoch_order(0, 0, 100).tolist()
 
 
 def test_augmentation_is_another_one_in_each_epoch():

@@ -15,11 +15,12 @@ from steepest.errors import ConfigError
 from steepest.schedules.driver import apply
 from steepest.schedules.schedule import Schedule
 from steepest.tasks.counters import Counters, RunningMean
+from steepest.tasks.quick import QuickHooks
 
 Batch = tuple[Tensor, Tensor]
 
 
-class Classification(pl.LightningModule):
+class Classification(QuickHooks, pl.LightningModule):
     """Trains a classifier by cross-entropy; the headline is its accuracy on the validation split.
 
     Args:
@@ -51,7 +52,7 @@ class Classification(pl.LightningModule):
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.total_steps, self.plan, self.label_smoothing = total_steps, plan, label_smoothing
         self.counters = Counters()
-        self.sharded = False
+        self.sharded, self.world_size = False, 1
         self.train_loss = RunningMean()
         self.eval_loss, self.eval_accuracy = MeanMetric(), MeanMetric()
 
@@ -60,15 +61,19 @@ class Classification(pl.LightningModule):
         x, y = batch
         return F.cross_entropy(self.model(x), y, label_smoothing=self.label_smoothing)
 
+    def on_fit_start(self) -> None:
+        """Notes how many devices share a batch."""
+        self.world_size = self.trainer.world_size
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one micro-batch; Lightning divides by the number of micro-batches of a step."""
         loss = self.loss(batch)
         plan, size = self.plan, len(batch[1])
-        self.counters.examples += size * self.trainer.world_size
+        self.counters.examples += size * self.world_size
         self.counters.grad_evals += batch_idx % plan.accumulate == 0
         self.train_loss.add(loss.detach())
         # Micro-batches of a whole-set step may differ by one in size; the gradient is still the mean over examples.
-        return loss * (size * plan.accumulate * self.trainer.world_size / plan.size) if plan.exact else loss
+        return loss * (size * plan.accumulate * self.world_size / plan.size) if plan.exact else loss
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
