@@ -116,7 +116,7 @@ def torchvision_images(padding: int) -> float:
     augment = [transforms.RandomCrop(32, padding=padding), transforms.RandomHorizontalFlip()] if padding else []
     transform = transforms.Compose([*augment, transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.2887,) * 3)])
 
-    class Images(Dataset):  # type: ignore[type-arg]
+    class Images(Dataset):
         pixels = torch.randint(0, 256, (10000, 32, 32, 3), dtype=torch.uint8).numpy()
 
         def __len__(self) -> int:

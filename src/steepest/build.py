@@ -29,7 +29,7 @@ def build(node: DictConfig | ListConfig | dict[str, Any], **live: Any) -> Any:
     Raises:
         ConfigError: a `_target_` outside the allowed packages.
     """
-    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     _check_targets(plain)
     try:
         if not live:

@@ -36,7 +36,7 @@ TUNED = {"tuned=true": "tuned=${experiment}-${optimizer}", "tuned=false": "tuned
 
 
 def spelled_out(override: str) -> str:
-    """`tuned=true` as Hydra wants it: as the name of a value of the group, here that of the experiment and optimizer."""
+    """`tuned=true` as Hydra wants it: the name of a value of the group, that of the experiment and the optimizer."""
     return TUNED.get(override, override)
 
 

@@ -77,11 +77,11 @@ def load(options: argparse.Namespace) -> tuple[pl.Trainer, pl.LightningModule, A
     if options.data_dir:
         moved(cfg, options.data_dir)
     file = checkpoint_of(str(folder.path), options.runs_dir, options.checkpoint)
-    cfg.trainer = {"accelerator": "auto", "devices": 1, "num_nodes": 1, "strategy": "auto"}
+    cfg.trainer = {"accelerator": "auto", "devices": 1, "num_nodes": 1, "strategy": "auto", "refuses": []}
     cfg.init_from = cfg.threads = None
     settle(cfg)
     parts = assemble(cfg)
-    load_weights(parts.task.model, file)  # type: ignore[arg-type]
+    load_weights(parts.task.model, file)
     trainer = pl.Trainer(
         accelerator=cfg.trainer.accelerator,
         devices=1,

@@ -30,7 +30,7 @@ class Parts:
     """A run, built and not yet begun."""
 
     data: pl.LightningDataModule
-    task: pl.LightningModule
+    task: Any
     plan: BatchPlan
     total_steps: int
     validation_steps: int
@@ -143,7 +143,7 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
 
 def summarise(cfg: DictConfig, parts: Parts, recorder: Recorder, checkpoints: Checkpoints) -> dict[str, Any]:
     """The content of `summary.json`: the last model is the result, the best on validation stands beside it."""
-    task: Any = parts.task
+    task = parts.task
     name, direction = task.headline
     counters = task.counters
     return {

@@ -1,11 +1,13 @@
 """The program of one rank: `python -m steepest.rank RUN_FOLDER`, with the group in the environment."""
 
+import os
 import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from steepest.fit import assemble, fit
+from steepest.launchers.ranks import DIVERGED
 from steepest.runs.folder import Diverged, RunFolder
 from steepest.runs.log import logging_aside
 
@@ -19,12 +21,11 @@ def main() -> None:
         log_to(folder.log_file)
         try:
             fit(assemble(cfg), cfg, folder)
-        except Diverged:
+        except Diverged as result:
+            if os.environ["LOCAL_RANK"] == "0":
+                folder.end("diverged", str(result))
             sys.exit(DIVERGED)
 
-
-DIVERGED = 3
-"""Exit code of a rank whose loss is no longer finite."""
 
 if __name__ == "__main__":
     main()

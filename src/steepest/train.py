@@ -12,7 +12,7 @@ from steepest.fit import assemble, fit
 from steepest.launchers.machine import ranks, settle
 from steepest.launchers.ranks import run_ranks
 from steepest.runs.closing import show
-from steepest.runs.folder import RunFolder
+from steepest.runs.folder import Diverged, RunFolder
 from steepest.runs.identity import run_id, source_digest, versions
 from steepest.runs.log import logging_aside
 from steepest.runs.weights import checkpoint_of
@@ -41,7 +41,8 @@ def train(cfg: DictConfig) -> float:
         with folder.attempt():
             if ranks(cfg) > 1:
                 del parts  # each rank builds its own
-                run_ranks(folder.path, ranks(cfg))
+                if not run_ranks(folder.path, ranks(cfg)):
+                    raise Diverged(folder.status["reason"])
             else:
                 fit(parts, cfg, folder)
     show(folder)

@@ -34,7 +34,7 @@ class Checkpoints(pl.Callback):
         self.best: dict[str, float] = {}
         """The metrics of the best model on validation, with its `opt_step`."""
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Saves the last model, and the best if this is it."""
         name, direction = pl_module.headline
         found = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
@@ -44,6 +44,6 @@ class Checkpoints(pl.Callback):
             trainer.save_checkpoint(self.folder.checkpoint("best"), weights_only=True)
         trainer.save_checkpoint(self.folder.checkpoint("last"))
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Saves the result: the model of the last step."""
         trainer.save_checkpoint(self.folder.checkpoint("last"))

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from steepest.runs.folder import Diverged, RunFolder
 
@@ -31,15 +32,13 @@ class Recorder(pl.Callback):
         self._started = self._row_started = 0.0
         self._row_step = self._row_examples = 0
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Starts the clock."""
         counters = pl_module.counters
         self._row_step, self._row_examples, self._row_started = counters.opt_step, counters.examples, counters.wall_s
         self._started = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After each optimizer step: ends the run where the budget does, writes a row where one is due."""
         counters = pl_module.counters
         step = counters.opt_step
@@ -53,33 +52,35 @@ class Recorder(pl.Callback):
         if over or step % self.every == 0:
             self._training_row(trainer, pl_module)
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Stops the clock: evaluation is no training."""
         self._stop_clock(pl_module)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Writes what the validation found."""
         self.evaluation_row(trainer, pl_module, "val")
         self._started = time.perf_counter()
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Stops the clock."""
         self._stop_clock(pl_module)
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Writes what the test found."""
         self.evaluation_row(trainer, pl_module, "test")
 
-    def evaluation_row(self, trainer: pl.Trainer, task: pl.LightningModule, split: str) -> None:
+    def evaluation_row(self, trainer: pl.Trainer, task: Any, split: str) -> None:
         """A row with the task's averages over a split."""
         found = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{split}/")}
         self._write(trainer, task, found)
 
-    def _training_row(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+    def _training_row(self, trainer: pl.Trainer, task: Any) -> None:
         self._stop_clock(task)
         counters = task.counters
         seconds = counters.wall_s - self._row_started
         loss = task.train_loss.take()
+        if trainer.world_size > 1:  # all ranks see the mean over all, and so stop together
+            loss = float(trainer.strategy.reduce(torch.tensor(loss, device=task.device), reduce_op="mean"))
         row = {"train/loss": loss, **rates(trainer)}
         if seconds > 0:
             row["train/examples_per_s"] = (counters.examples - self._row_examples) / seconds
@@ -88,7 +89,7 @@ class Recorder(pl.Callback):
         if not math.isfinite(loss):
             raise Diverged(f"the training loss is {loss} at optimizer step {counters.opt_step}")
 
-    def _write(self, trainer: pl.Trainer, task: pl.LightningModule, values: dict[str, float]) -> None:
+    def _write(self, trainer: pl.Trainer, task: Any, values: dict[str, float]) -> None:
         self.metrics.update(values)
         if trainer.is_global_zero:
             row = {**task.counters.state_dict(), "epoch": trainer.current_epoch, **values}
@@ -96,7 +97,7 @@ class Recorder(pl.Callback):
             for logger in trainer.loggers:
                 logger.log_metrics(row, step=task.counters.opt_step)
 
-    def _stop_clock(self, task: pl.LightningModule) -> None:
+    def _stop_clock(self, task: Any) -> None:
         """Count the time up to now; the clock goes on unless the time until `_started` is set again is let go."""
         stopped = time.perf_counter()
         task.counters.wall_s += stopped - self._started

@@ -43,6 +43,8 @@ def settle(cfg: DictConfig) -> None:
             f"precision={cfg.choices.precision} needs an NVIDIA GPU, and this run uses {trainer.accelerator}; "
             "allowed there are fp32, fp64, bf16_mixed and bf16_true."
         )
+    if cfg.precision.lightning in trainer.refuses:
+        raise ConfigError(f"{chosen} cannot run precision={cfg.choices.precision}; allowed are fp32 and below.")
     if cfg.threads is None:
         cfg.threads = max(1, cores() // trainer.devices) if trainer.accelerator == "cpu" else cores()
     at_least_one("threads", cfg.threads)

@@ -8,8 +8,14 @@ import time
 from pathlib import Path
 
 
-def run_ranks(folder: Path, count: int) -> None:
+DIVERGED = 3
+"""Exit code of the ranks of a run whose loss is no longer finite; they find it together."""
+
+
+def run_ranks(folder: Path, count: int) -> bool:
     """Run `fit` on `count` processes that join into one group, and wait; if one dies, the others are ended.
+
+    Returns whether they came to an end; otherwise the run diverged.
 
     Args:
         folder: a run folder whose configuration the ranks read.
@@ -29,10 +35,10 @@ def run_ranks(folder: Path, count: int) -> None:
     ]
     try:
         while any(process.poll() is None for process in processes):
-            if any(process.poll() for process in processes):
+            if any(process.poll() not in (None, 0, DIVERGED) for process in processes):
                 break
             time.sleep(0.05)
-        failed = [rank for rank, process in enumerate(processes) if process.poll()]
+        failed = [rank for rank, process in enumerate(processes) if process.poll() not in (None, 0, DIVERGED)]
     finally:
         for process in processes:
             process.terminate()
@@ -40,3 +46,4 @@ def run_ranks(folder: Path, count: int) -> None:
             process.wait()
     if failed:
         raise RuntimeError(f"rank {failed[0]} of {count} failed with exit code {processes[failed[0]].returncode}")
+    return all(process.returncode == 0 for process in processes)

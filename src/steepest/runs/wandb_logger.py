@@ -41,7 +41,7 @@ class WandbLogger(Logger):
         super().__init__()
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
-        self.options = {
+        self.options: dict[str, Any] = {
             "dir": save_dir,
             "project": project,
             "entity": entity,

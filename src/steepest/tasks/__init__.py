@@ -1,1 +1,6 @@
-"""Tasks: each a LightningModule in a file of its own."""
+"""Tasks: each a LightningModule in a file of its own, without a base class.
+
+The callbacks and the summary rely on these attributes of every task: `model`; `headline`, the name of its one metric
+and "max" or "min"; `total_steps`; `counters`, what was spent; `train_loss`, the running mean of the loss; and
+`loss(batch)`, the training loss with its graph, for optimizers that evaluate it themselves.
+"""
