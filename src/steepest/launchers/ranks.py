@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-
 DIVERGED = 3
 """Exit code of the ranks of a run whose loss is no longer finite; they find it together."""
 
