@@ -109,6 +109,8 @@ def test_equals_its_twin_step_for_step(name, dtype, tolerance, decay):
     ours, theirs = parameters(dtype), parameters(dtype)
     optimizer = make(name, ours, weight_decay=decay)
     rule = type(optimizer)
+    if rule.twin is None:
+        pytest.skip(f"{name} names no independent implementation; its formula is tested above")
     own = {key: value for key, value in optimizer.defaults.items() if key != "weight_decay_form"}
     twin = get_class(rule.twin)(theirs, **own, **rule.twin_options)
     for step in range(50):

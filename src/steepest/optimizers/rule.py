@@ -42,7 +42,7 @@ class Rule(Optimizer):
     only element-wise rules may see one.
     """
 
-    twin: ClassVar[str]
+    twin: ClassVar[str | None] = None
     """The independent implementation that tests hold the rule against, step for step, such as `torch.optim.SGD`."""
     twin_options: ClassVar[dict[str, Any]] = {}
     """Constructor arguments that make the twin this rule."""
