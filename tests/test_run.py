@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -346,6 +347,7 @@ def test_the_id_follows_what_decides_and_nothing_else(monkeypatch):
     others = ["seed=1", "threads=2", "optimizer=adam", "optimizer.lr=0.11", "budget.epochs=3", "batch.size=64"]
     others += ["precision=fp64", "schedule=step", "validation.every=5"]
     assert len({base, *map(of, others)}) == 1 + len(others)
+    assert all(re.fullmatch("r[0-9a-f]{11}", of(word)) for word in others)
     monkeypatch.setenv("STEEPEST_DATA_DIR", "/elsewhere")
     assert of("dataset=fashion_mnist") == of("dataset=fashion_mnist", "paths.data_dir=here")
 

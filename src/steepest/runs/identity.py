@@ -20,10 +20,13 @@ WATCHERS = ("steepest.runs", "steepest.callbacks", "steepest.launchers", "steepe
 
 
 def run_id(config: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits of the SHA-256 of all in a resolved configuration that decides the result."""
+    """`r` and eleven hexadecimal digits of the SHA-256 of all in a resolved configuration that decides the result.
+
+    The letter keeps `init_from=<id>` a word: Hydra reads 12345678901 as a number, and 1234567e890 as infinity.
+    """
     deciding = {key: value for key, value in config.items() if key not in ASIDE}
     text = json.dumps(without_paths(deciding, config["paths"]), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"r{hashlib.sha256(text.encode()).hexdigest()[:11]}"
 
 
 def without_paths(node: Any, paths: Mapping[str, str]) -> Any:
