@@ -1,6 +1,9 @@
 """Several processes on one batch."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -61,3 +64,35 @@ def test_a_rank_that_fails_ends_the_others_and_is_named():
     [status] = Path("runs").glob("*/status.json")
     assert json.loads(status.read_text())["status"] == "failed"
     assert "NotADirectoryError" in (status.parent / "log.txt").read_text()
+
+
+@TWO
+def test_ranks_go_when_the_process_that_started_them_is_killed():
+    words = ["trainer=ddp_cpu", "budget.steps=1000000", "budget.epochs=null", "callbacks=none", "logger=none"]
+    command = [sys.executable, "-m", "steepest.cli", "train", *words, "model=logistic"]
+    starter = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: any(path.stat().st_size for path in Path("runs").glob("*/metrics.jsonl")))
+        found = ranks_below(starter.pid)
+    finally:
+        starter.kill()
+        starter.wait()
+    assert len(found) == 2
+    wait_for(lambda: not any(alive(pid) for pid in found))
+
+
+def wait_for(happened, seconds=90):
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def ranks_below(parent):
+    listing = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=True)
+    return [int(word) for word in listing.stdout.split()]
+
+
+def alive(pid):
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"

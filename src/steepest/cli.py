@@ -104,3 +104,6 @@ COMMANDS: dict[str, Callable[[list[str]], Any]] = {
     "preview": preview,
     "prepare": prepare,
 }
+
+if __name__ == "__main__":
+    sys.exit(main())

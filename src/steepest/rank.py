@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +15,7 @@ from steepest.runs.log import logging_aside
 
 def main() -> None:
     """Train as one of several processes."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
     folder = RunFolder(Path(sys.argv[1]))
     cfg = OmegaConf.load(folder.config_file)
     assert isinstance(cfg, DictConfig)
@@ -25,6 +27,12 @@ def main() -> None:
             if os.environ["LOCAL_RANK"] == "0":
                 folder.end("diverged", str(result))
             sys.exit(DIVERGED)
+
+
+def end_with_parent() -> None:
+    """Wait until the process that started this one is gone, and go too."""
+    os.read(0, 1)  # unbuffered: a lock on sys.stdin would be in the way of a normal end
+    os._exit(1)
 
 
 if __name__ == "__main__":

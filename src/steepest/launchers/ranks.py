@@ -29,7 +29,8 @@ def run_ranks(folder: Path, count: int) -> bool:
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(count)}
     command = [sys.executable, "-m", "steepest.rank", str(folder)]
     processes = [
-        subprocess.Popen(command, env={**os.environ, **group, "LOCAL_RANK": str(rank)})  # noqa: S603
+        # A pipe that is never written to: a rank that finds it closed knows that this process is gone.
+        subprocess.Popen(command, env={**os.environ, **group, "LOCAL_RANK": str(rank)}, stdin=subprocess.PIPE)  # noqa: S603
         for rank in range(count)
     ]
     try:
