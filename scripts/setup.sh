@@ -7,10 +7,11 @@ what=.${1:+[$1]}
 suitable() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
 
 if command -v uv >/dev/null 2>&1; then
-    [ -d .venv ] || uv venv --quiet --python '>=3.11,<3.14' .venv
+    .venv/bin/python -c '' 2>/dev/null || uv venv --clear --quiet --python '>=3.11,<3.14' .venv
     uv pip install --quiet --python .venv/bin/python -c constraints.txt -e "$what"
 else
-    if [ ! -d .venv ]; then
+    if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then  # missing, or left half-made
+        rm -rf .venv
         for python in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
             suitable "$python" && break
         done

@@ -9,7 +9,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from steepest.build import build
-from steepest.config import compose, conf_dir
+from steepest.config import compose, conf_dir, spelled_out
 from steepest.errors import ConfigError
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
@@ -117,5 +117,9 @@ def test_an_experiment_composes_and_can_be_overridden(name):
 
 def test_tuned_is_opt_in_and_names_experiment_and_optimizer(tmp_path):
     assert compose(["tuned=false"]).choices.tuned == "none"
+    assert compose(["experiment=digits_vit"]).optimizer.lr == 1e-3
+    assert compose(["experiment=digits_vit", "tuned=true"]).optimizer.lr == 1e-2
+    assert compose(["experiment=digits_vit", "tuned=true", "optimizer.lr=5"]).optimizer.lr == 5
+    assert spelled_out("tuned=true,false") == "tuned=${experiment}-${optimizer},none"
     with pytest.raises(MissingConfigException, match="'tuned/digits_cnn-sgd'"):
         compose(["experiment=digits_cnn", "optimizer=sgd", "tuned=true"])

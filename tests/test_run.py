@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ from steepest.evaluate import evaluate_command, predict_command
 from steepest.fit import assemble
 from steepest.launchers.machine import settle
 from steepest.runs.folder import RunFolder
-from steepest.runs.identity import run_id, source_digest
-from steepest.train import train
+from steepest.runs.identity import collect, run_id, source_digest
+from steepest.train import identify, train
 
 QUIET = ["callbacks=none", "logger=none", "threads=1"]
 SMALL = [*QUIET, "dataset=digits", "model=logistic", "budget.epochs=2"]
@@ -259,7 +260,8 @@ def test_one_cycle_moves_the_momentum():
 def test_a_diverged_run_is_a_result():
     value, folder = run("optimizer=sgd", "optimizer.lr=1e30", "model=mlp", "log.every=1")
     assert math.isnan(value)
-    assert folder.status["status"] == "diverged"
+    assert folder.status["status"] == folder.summary["status"] == "diverged"
+    assert folder.summary["headline"]["value"] is None
     assert "at optimizer step" in folder.status["reason"]
 
 
@@ -375,6 +377,12 @@ def test_parts_that_do_not_fit_say_so_and_leave_no_folder():
         (["trainer=tpu"], "torch_xla"),
         (["trainer=cpu", "precision=fp16_mixed"], "precision=fp16_mixed needs an NVIDIA GPU"),
         (["threads=0"], "threads=0"),
+        (["trainer.num_nodes=2"], "trainer.num_nodes=2"),
+        (["log.every=0"], "log.every=0"),
+        (["seed=-1"], "seed=-1"),
+        (["optimizer.lr=abc"], "optimizer.lr=abc"),
+        (["budget.steps=2.5"], "budget.steps=2.5"),
+        (["init_from=/no/such/run"], "'/no/such/run' is no run folder"),
         (["validation.every=-1"], "validation.every=-1"),
         (["dataset.validation_fraction=0"], "validation"),
         (["model=resnet18", "batch=single"], "model=resnet18 cannot train on batches of 1"),
@@ -382,3 +390,91 @@ def test_parts_that_do_not_fit_say_so_and_leave_no_folder():
         with pytest.raises(ConfigError, match=said):
             run(*overrides)
     assert not Path("runs").exists()
+
+
+def test_divergence_is_seen_at_a_validation_too():
+    _, folder = run("optimizer=sgd", "optimizer.lr=1e30", "model=mlp", "log.every=1000", "validation.every=3")
+    assert folder.status["status"] == "diverged"
+    assert folder.summary["opt_steps"] == 3
+    assert "validation loss" in folder.status["reason"]
+
+
+def test_time_ends_a_run_between_steps_and_not_within_one():
+    overrides = [
+        "batch.size=1024",
+        "batch.micro_size=8",
+        "budget={epochs:null,steps:50,seconds:0.05}",
+        "log.every=1000",
+    ]
+    _, folder = run(*overrides)
+    assert 1 <= folder.summary["opt_steps"] < 50
+    assert folder.summary["examples"] == 1024 * folder.summary["opt_steps"]
+
+
+def test_the_training_loss_of_a_full_batch_is_the_mean_over_its_examples():
+    overrides = ["batch=full", "batch.micro_size=431", "precision=fp64", "budget={steps:1,epochs:null}"]
+    _, folder = run(*overrides)
+    assert rows(folder)[0]["train/loss"] == pytest.approx(math.log(10), abs=1e-12)  # a logistic model starts at zero
+    _, folder = run(*overrides, "model=mlp", "batch.micro_size=1000")
+    parts = assembled(*overrides, "model=mlp")
+    x, y = (torch.cat(tensors) for tensors in zip(*parts.data.train_dataloader(), strict=True))
+    model = parts.task.model.double()
+    assert rows(folder)[0]["train/loss"] == pytest.approx(cross_entropy(model(x.double()), y).item(), abs=1e-12)
+
+
+def test_the_training_loss_is_averaged_in_more_than_bfloat16():
+    constant = ["schedule=constant", "optimizer.lr=0", "precision=bf16_true", "budget={steps:400,epochs:null}"]
+    _, often = run(*constant, "model=mlp", "log.every=10")
+    losses = [row["train/loss"] for row in rows(often) if "train/loss" in row]
+    _, once = run(*constant, "model=mlp", "log.every=400", "force=true")
+    [whole] = [row["train/loss"] for row in rows(once) if "train/loss" in row]
+    assert whole == pytest.approx(sum(losses) / len(losses), rel=1e-3)
+
+
+def test_the_id_of_a_start_follows_the_weights_and_not_the_clock():
+    _, first = run()
+    before = identify({**resolved(compose(SMALL)), "init_from": str(first.path)})
+    run("force=true")
+    assert identify({**resolved(compose(SMALL)), "init_from": str(first.path)}) == before
+
+
+def test_the_digest_reaches_modules_imported_by_name():
+    modules = {}
+    collect("steepest.fit", modules)
+    collect("steepest.datasets.huggingface", modules)
+    assert {"steepest.datasets.columns", "steepest.callbacks.recorder", "steepest.runs.weights"} <= set(modules)
+    assert not {"steepest.callbacks.progress", "steepest.runs.wandb_logger"} & set(modules)
+
+
+def test_ctrl_c_is_preempted_says_so_and_leaves_the_next_one_working(monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupted(self, batch):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("steepest.tasks.classification.Classification.loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "preempted" in capsys.readouterr().out
+
+
+def test_being_terminated_is_no_success(monkeypatch):
+    def terminated(self, batch):
+        signal.raise_signal(signal.SIGTERM)
+        return self.model(batch[0]).sum()
+
+    monkeypatch.setattr("steepest.tasks.classification.Classification.loss", terminated)
+    with pytest.raises(SystemExit) as stop:
+        run()
+    assert stop.value.code == 143
+
+
+def test_a_mirror_that_breaks_at_the_end_does_not_lose_the_result(monkeypatch):
+    def broken(self, summary):
+        raise ConnectionError("the server is gone")
+
+    monkeypatch.setattr("steepest.runs.wandb_logger.WandbLogger.finish", broken)
+    _, folder = run("logger=wandb")
+    assert folder.status["status"] == folder.summary["status"] == "finished"
+    assert "the server is gone" in folder.log_file.read_text()

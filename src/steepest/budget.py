@@ -22,8 +22,9 @@ class Budget:
     def __post_init__(self) -> None:
         for key in ("steps", "epochs", "examples", "seconds"):
             value = getattr(self, key)
-            if value is not None and (isinstance(value, str) or not value > 0):
-                raise ConfigError(f"budget.{key}={value} is out of range; allowed is a number above 0, or null.")
+            kind, whole = (int, "whole number") if key in ("steps", "examples") else (int | float, "number")
+            if value is not None and (not isinstance(value, kind) or not value > 0):
+                raise ConfigError(f"budget.{key}={value} is out of range; allowed is a {whole} above 0, or null.")
         if self.steps is None and self.epochs is None and self.examples is None:
             raise ConfigError("budget.steps, budget.epochs and budget.examples are all null; one of them is needed.")
 

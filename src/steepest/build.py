@@ -37,9 +37,8 @@ def build(node: DictConfig | ListConfig | dict[str, Any], **live: Any) -> Any:
         # Live objects by-pass Hydra, which would turn a dataclass among them into a dict.
         made = instantiate({**plain, "_partial_": True}, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, ConfigError):
-            raise error.__cause__ from None
-        raise
+        # Hydra's wrapping would hide the user's mistakes and our own faults alike.
+        raise (error.__cause__ or error) from None
     return partial(made, **live) if plain.get("_partial_") else made(**live)
 
 

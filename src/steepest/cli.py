@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -35,17 +36,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"steepest: {command!r} is no command; allowed are {', '.join(COMMANDS)}.", file=sys.stderr)
         return 2
     try:
-        COMMANDS[command](rest)
+        return COMMANDS[command](rest) or 0
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         said = str(error).partition("Config search path:")[0]
         print(f"steepest: {' '.join(said.split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
-def train(arguments: list[str]) -> None:
+def train(arguments: list[str]) -> int:
     """Compose the configuration from the command line and train, or sweep with -m."""
     import hydra
 
@@ -53,20 +53,24 @@ def train(arguments: list[str]) -> None:
     # Flags first: Hydra's parser wants its overrides in one piece.
     sys.argv = [sys.argv[0], *sorted(map(spelled_out, arguments), key=lambda word: word not in ("-m", "--multirun"))]
 
-    mistakes: list[ConfigError] = []
+    mistakes = 0
 
     def job(cfg: DictConfig) -> float:
         from steepest.train import train as run
 
+        nonlocal mistakes
+        hydra_config = HydraConfig.get()
         try:
-            return run(with_choices(cfg, HydraConfig.get().runtime.choices))
-        except ConfigError as mistake:  # kept from Hydra, which would add lines of its own
-            mistakes.append(mistake)
+            return run(with_choices(cfg, hydra_config.runtime.choices))
+        except ConfigError as mistake:  # kept from Hydra, which would add lines of its own and end a sweep
+            of_a_sweep = hydra_config.mode is RunMode.MULTIRUN
+            where = f" ({' '.join(hydra_config.overrides.task)})" if of_a_sweep else ""
+            print(f"steepest: {mistake}{where}", file=sys.stderr)
+            mistakes += 1
             return math.nan
 
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
-    if mistakes:
-        raise mistakes[0]
+    return 2 if mistakes else 0
 
 
 def evaluate(arguments: list[str]) -> None:

@@ -32,12 +32,13 @@ def with_choices(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
     return cfg
 
 
-TUNED = {"tuned=true": "tuned=${experiment}-${optimizer}", "tuned=false": "tuned=none"}
+TUNED = {"true": "${experiment}-${optimizer}", "false": "none"}
 
 
 def spelled_out(override: str) -> str:
     """`tuned=true` as Hydra wants it: the name of a value of the group, that of the experiment and the optimizer."""
-    return TUNED.get(override, override)
+    key, _, values = override.partition("=")
+    return f"tuned={','.join(TUNED.get(value, value) for value in values.split(','))}" if key == "tuned" else override
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

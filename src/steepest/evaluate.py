@@ -31,7 +31,7 @@ def evaluate_command(arguments: list[str]) -> None:
     for name, value in trainer.callback_metrics.items():
         table.add_row(name, f"{float(value):.6g}")
     console = Console(highlight=False)
-    console.print(f"[bold]{options.run}[/bold]: the {options.checkpoint} model", soft_wrap=True)
+    console.print(f"{options.run}: the {options.checkpoint} model", soft_wrap=True, markup=False)
     console.print(table)
 
 

@@ -2,13 +2,18 @@
 
 import copy
 import inspect
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 from torch import nn
 
 from steepest.batch import BatchPlan
@@ -19,7 +24,7 @@ from steepest.callbacks.recorder import Recorder
 from steepest.config import resolved
 from steepest.errors import ConfigError
 from steepest.launchers.machine import world_size
-from steepest.runs.folder import RunFolder
+from steepest.runs.folder import Diverged, RunFolder
 from steepest.runs.weights import checkpoint_of, load_weights
 from steepest.schedules.driver import apply
 from steepest.schedules.duration import to_steps
@@ -44,6 +49,8 @@ def assemble(cfg: DictConfig) -> Parts:
     """
     torch.set_num_threads(cfg.threads)
     torch.set_float32_matmul_precision(cfg.precision.float32_matmul)
+    # Convolutions have a switch of their own.
+    torch.backends.cudnn.allow_tf32 = cfg.precision.float32_matmul != "highest"
     data = build(cfg.dataset)
     data.setup()
     if not data.num_val:
@@ -51,6 +58,8 @@ def assemble(cfg: DictConfig) -> Parts:
     plan = build(cfg.batch).plan(data.num_train, world_size(cfg))
     data.attach(batch_size=plan.micro_size, accumulate=plan.accumulate, exact=plan.exact, seed=cfg.seed)
     total = Budget(**cfg.budget).total_steps(plan.steps_per_epoch, plan.size)
+    if not isinstance(cfg.optimizer.lr, int | float):
+        raise ConfigError(f"optimizer.lr={cfg.optimizer.lr} is not a number; allowed is a number of 0 or more.")
     lr = cfg.optimizer.lr * plan.lr_factor
     schedule = build(cfg.schedule).bind(lr=lr, steps_per_epoch=plan.steps_per_epoch, total=total)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -101,7 +110,7 @@ def rehearse(model: nn.Module, micro_size: int, input_shape: tuple[int, ...], ch
 
 def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
     """Train, test once, and leave the result in the run folder."""
-    recorder = Recorder(folder, cfg.log.every, parts.total_steps, cfg.budget.seconds)
+    recorder = Recorder(folder, cfg.log.every, parts.total_steps, parts.plan.steps_per_epoch, cfg.budget.seconds)
     checkpoints = Checkpoints(folder)
     loggers = [*build(cfg.logger).values()]
     strategy = build(cfg.trainer.strategy) if OmegaConf.is_config(cfg.trainer.strategy) else cfg.trainer.strategy
@@ -118,7 +127,8 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
         num_sanity_val_steps=0,
         logger=loggers,
         callbacks=[checkpoints, *build(cfg.callbacks).values(), recorder],  # last: its clock leaves out the others
-        plugins=[AtomicCheckpointIO(), *slurm()],
+        # Under SLURM too: Lightning's own handling saves in the middle of a backward pass and requeues by itself.
+        plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if SLURMEnvironment.detect() else [])],
         default_root_dir=folder.path,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -126,22 +136,51 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
         use_distributed_sampler=False,
         **clipping(cfg.clip),
     )
-    for logger in loggers:
-        logger.log_hyperparams(resolved(cfg))
-    summary = None
+    status = "failed"
     try:
-        trainer.fit(parts.task, datamodule=parts.data)
-        trainer.test(parts.task, datamodule=parts.data, verbose=False)
-        summary = summarise(cfg, parts, recorder, checkpoints)
-    finally:
         for logger in loggers:
-            if hasattr(logger, "finish"):
-                logger.finish(summary)
-    if trainer.is_global_zero:
-        folder.write_summary(summary)
+            logger.log_hyperparams(resolved(cfg))
+        with interruptible():
+            trainer.fit(parts.task, datamodule=parts.data)
+            trainer.test(parts.task, datamodule=parts.data, verbose=False)
+        status = "finished"
+    except Diverged:
+        status = "diverged"
+        raise
+    finally:
+        summary = summarise(cfg, parts, recorder, checkpoints, status)
+        if trainer.is_global_zero and status != "failed":
+            folder.write_summary(summary)
+        for logger in loggers:
+            finish(logger, summary)
 
 
-def summarise(cfg: DictConfig, parts: Parts, recorder: Recorder, checkpoints: Checkpoints) -> dict[str, Any]:
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C be an exception: Lightning ends the process instead, and has all later ones ignored."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
+def finish(logger: Any, summary: dict[str, Any]) -> None:
+    """Close a logger that asks for it; a mirror that breaks does not break the run."""
+    try:
+        getattr(logger, "finish", lambda _: None)(summary)
+    except Exception:
+        logging.getLogger("steepest").exception("%s could not be finished", type(logger).__name__)
+
+
+def summarise(
+    cfg: DictConfig, parts: Parts, recorder: Recorder, checkpoints: Checkpoints, status: str
+) -> dict[str, Any]:
     """The content of `summary.json`: the last model is the result, the best on validation stands beside it."""
     task = parts.task
     name, direction = task.headline
@@ -149,8 +188,12 @@ def summarise(cfg: DictConfig, parts: Parts, recorder: Recorder, checkpoints: Ch
     return {
         "run_id": cfg.run.id,
         "name": cfg.run.name,
-        "status": "finished",
-        "headline": {"metric": name, "value": recorder.metrics[name], "direction": direction},
+        "status": status,
+        "headline": {
+            "metric": name,
+            "value": recorder.metrics[name] if status == "finished" else None,
+            "direction": direction,
+        },
         "metrics": {**recorder.metrics, **{f"best/{key}": value for key, value in checkpoints.best.items()}},
         "opt_steps": counters.opt_step,
         "examples": counters.examples,
@@ -170,8 +213,3 @@ def clipping(clip: DictConfig) -> dict[str, Any]:
     if clip.value is not None:
         return {"gradient_clip_val": clip.value, "gradient_clip_algorithm": "value"}
     return {"gradient_clip_val": clip.norm, "gradient_clip_algorithm": "norm"}
-
-
-def slurm() -> list[Any]:
-    """On SLURM, no requeueing by Lightning: its handler saves in the middle of a backward pass."""
-    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []

@@ -5,6 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from steepest.fit import assemble, fit
@@ -22,7 +23,10 @@ def main() -> None:
     with logging_aside() as log_to:
         log_to(folder.log_file)
         try:
-            fit(assemble(cfg), cfg, folder)
+            parts = assemble(cfg)
+            # After the model is built: the same weights everywhere, dropout masks of each rank's own.
+            torch.manual_seed(cfg.seed + 2**32 * int(os.environ["LOCAL_RANK"]))
+            fit(parts, cfg, folder)
         except Diverged as result:
             if os.environ["LOCAL_RANK"] == "0":
                 folder.end("diverged", str(result))

@@ -1,7 +1,8 @@
 """One run from its composed configuration to its run folder."""
 
-import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from steepest.runs.closing import show
 from steepest.runs.folder import Diverged, RunFolder
 from steepest.runs.identity import run_id, source_digest, versions
 from steepest.runs.log import logging_aside
-from steepest.runs.weights import checkpoint_of
+from steepest.runs.weights import checkpoint_of, weights_digest
 
 
 def train(cfg: DictConfig) -> float:
@@ -25,6 +26,7 @@ def train(cfg: DictConfig) -> float:
         ConfigError: before any training, for what the user can mend.
     """
     settle(cfg)
+    cfg.paths.data_dir = str(Path(cfg.paths.data_dir).absolute())  # so that the run finds its data from any folder
     config = resolved(cfg)
     digest = source_digest(config)
     folder = RunFolder(Path(cfg.paths.runs_dir) / identify(config))
@@ -34,11 +36,10 @@ def train(cfg: DictConfig) -> float:
         return folder.summary["headline"]["value"]
     with logging_aside() as log_to:
         parts = assemble(cfg)
-        folder.set_aside()
         cfg.run = describe(cfg, folder)
         folder.begin(resolved(cfg), run_id=folder.path.name, source_digest=digest, versions=versions())
         log_to(folder.log_file)
-        with folder.attempt():
+        with telling(folder), folder.attempt():
             if ranks(cfg) > 1:
                 del parts  # each rank builds its own
                 if not run_ranks(folder.path, ranks(cfg)):
@@ -46,15 +47,25 @@ def train(cfg: DictConfig) -> float:
             else:
                 fit(parts, cfg, folder)
     show(folder)
-    return folder.summary.get("headline", {}).get("value", math.nan)
+    value = folder.summary["headline"]["value"]
+    return math.nan if value is None else value
+
+
+@contextmanager
+def telling(folder: RunFolder) -> Iterator[None]:
+    """Say what became of a run that is ended from outside."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        show(folder)
+        raise
 
 
 def identify(config: dict[str, Any]) -> str:
     """The run's id; weights to start from count by their content, not by their path."""
     start = config["init_from"]
     if start:
-        file = checkpoint_of(start, config["paths"]["runs_dir"])
-        start = hashlib.sha256(file.read_bytes()).hexdigest()
+        start = weights_digest(checkpoint_of(start, config["paths"]["runs_dir"]))
     return run_id({**config, "init_from": start})
 
 

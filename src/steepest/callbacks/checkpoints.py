@@ -34,12 +34,20 @@ class Checkpoints(pl.Callback):
         self.best: dict[str, float] = {}
         """The metrics of the best model on validation, with its `opt_step`."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """The best so far, so that a resumed run does not overwrite it with a worse one."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the best so far."""
+        self.best = state_dict["best"]
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Saves the last model, and the best if this is it."""
         name, direction = pl_module.headline
         found = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         sign = 1.0 if direction == "max" else -1.0
-        if not self.best or sign * found[name] > sign * self.best[name]:
+        if not self.best or not sign * found[name] <= sign * self.best[name]:  # also when the best so far is NaN
             self.best = {**found, "opt_step": pl_module.counters.opt_step}
             trainer.save_checkpoint(self.folder.checkpoint("best"), weights_only=True)
         trainer.save_checkpoint(self.folder.checkpoint("last"))

@@ -19,34 +19,37 @@ class Recorder(pl.Callback):
         folder: takes the rows.
         every: optimizer steps between two rows of training.
         total_steps: the run ends with this step.
+        steps_per_epoch: optimizer steps per epoch.
         seconds: the run ends with the step that exceeds this training time; None never does.
 
     Raises:
-        Diverged: a row's training loss is not finite.
+        Diverged: the training loss of a row, or a validation loss, is not finite.
     """
 
-    def __init__(self, folder: RunFolder, every: int, total_steps: int, seconds: float | None) -> None:
-        self.folder, self.every, self.total_steps, self.seconds = folder, every, total_steps, seconds
+    def __init__(
+        self, folder: RunFolder, every: int, total_steps: int, steps_per_epoch: int, seconds: float | None
+    ) -> None:
+        self.folder, self.every, self.seconds = folder, every, seconds
+        self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self.metrics: dict[str, float] = {}
         """The latest value of every metric, by name."""
         self._started = self._row_started = 0.0
-        self._row_step = self._row_examples = 0
+        self._seen_step = self._row_examples = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Starts the clock."""
         counters = pl_module.counters
-        self._row_step, self._row_examples, self._row_started = counters.opt_step, counters.examples, counters.wall_s
+        self._seen_step, self._row_examples, self._row_started = counters.opt_step, counters.examples, counters.wall_s
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After each optimizer step: ends the run where the budget does, writes a row where one is due."""
         counters = pl_module.counters
         step = counters.opt_step
-        if step == self._row_step:
-            return  # no step yet: gradients are still being accumulated
-        over = step >= self.total_steps
-        if self.seconds is not None:
-            over = over or counters.wall_s + time.perf_counter() - self._started >= self.seconds
+        if step == self._seen_step:
+            return  # gradients are still being accumulated
+        self._seen_step = step
+        over = step >= self.total_steps or self._time_is_up(trainer, counters.wall_s)
         if over:
             trainer.should_stop = True
         if over or step % self.every == 0:
@@ -59,11 +62,8 @@ class Recorder(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Writes what the validation found."""
         self.evaluation_row(trainer, pl_module, "val")
+        refuse_nonfinite("validation", self.metrics.get("val/loss", 0.0), pl_module.counters.opt_step)
         self._started = time.perf_counter()
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Stops the clock."""
-        self._stop_clock(pl_module)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Writes what the test found."""
@@ -80,19 +80,27 @@ class Recorder(pl.Callback):
         seconds = counters.wall_s - self._row_started
         loss = task.train_loss.take()
         if trainer.world_size > 1:  # all ranks see the mean over all, and so stop together
-            loss = float(trainer.strategy.reduce(torch.tensor(loss, device=task.device), reduce_op="mean"))
+            share = torch.tensor(loss, dtype=torch.float64, device=task.device)
+            loss = float(trainer.strategy.reduce(share, reduce_op="mean"))
         row = {"train/loss": loss, **rates(trainer)}
         if seconds > 0:
             row["train/examples_per_s"] = (counters.examples - self._row_examples) / seconds
-        self._row_step, self._row_examples, self._row_started = counters.opt_step, counters.examples, counters.wall_s
+        self._row_examples, self._row_started = counters.examples, counters.wall_s
         self._write(trainer, task, row)
-        if not math.isfinite(loss):
-            raise Diverged(f"the training loss is {loss} at optimizer step {counters.opt_step}")
+        refuse_nonfinite("training", loss, counters.opt_step)
+
+    def _time_is_up(self, trainer: pl.Trainer, before: float) -> bool:
+        if self.seconds is None:
+            return False
+        up = before + time.perf_counter() - self._started >= self.seconds
+        # Clocks of ranks differ, and a rank that stopped alone would leave the others waiting for it.
+        return trainer.strategy.reduce_boolean_decision(up, all=False) if trainer.world_size > 1 else up
 
     def _write(self, trainer: pl.Trainer, task: Any, values: dict[str, float]) -> None:
         self.metrics.update(values)
         if trainer.is_global_zero:
-            row = {**task.counters.state_dict(), "epoch": trainer.current_epoch, **values}
+            epoch = task.counters.opt_step / self.steps_per_epoch
+            row = {**task.counters.state_dict(), "epoch": epoch, **values}
             self.folder.append(row)
             for logger in trainer.loggers:
                 logger.log_metrics(row, step=task.counters.opt_step)
@@ -102,6 +110,12 @@ class Recorder(pl.Callback):
         stopped = time.perf_counter()
         task.counters.wall_s += stopped - self._started
         self._started = stopped
+
+
+def refuse_nonfinite(which: str, loss: float, step: int) -> None:
+    """Raise Diverged for a loss that is no longer a number."""
+    if not math.isfinite(loss):
+        raise Diverged(f"the {which} loss is {loss} at optimizer step {step}")
 
 
 def rates(trainer: pl.Trainer) -> dict[str, float]:

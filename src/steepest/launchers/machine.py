@@ -26,7 +26,8 @@ def settle(cfg: DictConfig) -> None:
     if trainer.accelerator == "auto":
         trainer.accelerator = "gpu" if torch.cuda.is_available() else "cpu"
     at_least_one("trainer.devices", trainer.devices)
-    at_least_one("trainer.num_nodes", trainer.num_nodes)
+    if trainer.num_nodes != 1:
+        raise ConfigError(f"trainer.num_nodes={trainer.num_nodes} cannot be started by this version; allowed is 1.")
     if trainer.accelerator not in ("cpu", "gpu", "tpu"):
         raise ConfigError(f"trainer.accelerator={trainer.accelerator} is unknown; allowed are auto, cpu, gpu and tpu.")
     if trainer.accelerator == "gpu" and torch.cuda.device_count() < trainer.devices:
@@ -48,6 +49,9 @@ def settle(cfg: DictConfig) -> None:
     if cfg.threads is None:
         cfg.threads = max(1, cores() // trainer.devices) if trainer.accelerator == "cpu" else cores()
     at_least_one("threads", cfg.threads)
+    at_least_one("log.every", cfg.log.every)
+    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
+        raise ConfigError(f"seed={cfg.seed} is out of range; allowed is an integer from 0 to {2**32 - 1}.")
 
 
 def at_least_one(key: str, value: object) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from steepest.runs.folder import RunFolder
 
@@ -11,11 +12,13 @@ def show(folder: RunFolder, note: str | None = None) -> None:
     """Print the outcome of a run, where it lies, and what can be typed next."""
     console = Console(highlight=False)
     status, summary = folder.status, folder.summary
-    console.print(f"\n[bold]{summary.get('name', folder.path.name)}[/bold]: {note or status['status']}", soft_wrap=True)
-    for name, value in [*rows(status, summary), ("run folder", str(folder.path))]:
-        console.print(f"  [bold]{name:<12}[/bold]{value}", soft_wrap=True)
+    name = escape(summary.get("name", folder.path.name))
+    console.print(f"\n[bold]{name}[/bold]: {note or status['status']}", soft_wrap=True)
+    for title, value in [*rows(status, summary), ("run folder", str(folder.path))]:
+        console.print(f"  [bold]{title:<12}[/bold]{escape(value)}", soft_wrap=True)
     if status["status"] == "finished":
-        console.print(f"Next: steepest eval {folder.path}   steepest predict {folder.path}", soft_wrap=True)
+        following = f"Next: steepest eval {folder.path}   steepest predict {folder.path}"
+        console.print(following, soft_wrap=True, markup=False)
 
 
 def rows(status: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str]]:
@@ -29,15 +32,17 @@ def rows(status: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str
             parts = [
                 f"{key.removeprefix(f'{split}/')} {value:.4f}"
                 for key, value in metrics.items()
-                if key.startswith(f"{split}/")
+                if key.startswith(f"{split}/") and value is not None
             ]
             if parts:
                 found.append((title, "   ".join(sorted(parts))))
         best = {key.removeprefix("best/"): value for key, value in metrics.items() if key.startswith("best/")}
         name = summary["headline"]["metric"]
+        if best:
+            found.append(("best", f"{name} {best[name]:.4f} at step {best['opt_step']:,}"))
+        if metrics.get("train/loss") is not None:
+            found.append(("training", f"loss {metrics['train/loss']:.4f}"))
         found += [
-            ("best", f"{name} {best[name]:.4f} at step {best['opt_step']:,}"),
-            ("training", f"loss {metrics['train/loss']:.4f}"),
             (
                 "cost",
                 f"{summary['opt_steps']:,} steps   {summary['wall_s']:.1f} s   "

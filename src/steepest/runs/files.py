@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -29,9 +30,18 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.close(folder)
 
 
+def strict(value: Any) -> Any:
+    """The value as JSON can hold it: NaN and infinities, which are no JSON, become null."""
+    if isinstance(value, dict):
+        return {key: strict(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file atomically, indented for people."""
-    text = json.dumps(content, indent=2, allow_nan=True) + "\n"
+    text = json.dumps(strict(content), indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
 

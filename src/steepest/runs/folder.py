@@ -3,7 +3,9 @@
 import json
 import os
 import platform
+import re
 import shlex
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from typing import Any, TextIO
 from omegaconf import OmegaConf
 
 from steepest.errors import ConfigError
-from steepest.runs.files import read_json, write_atomically, write_json
+from steepest.runs.files import read_json, strict, write_atomically, write_json
 
 
 class Diverged(Exception):
@@ -75,13 +77,14 @@ class RunFolder:
                 item.rename(place / item.name)
 
     def begin(self, config: Mapping[str, Any], **record: Any) -> None:
-        """Write the configuration and the status `running`.
+        """Set aside what an earlier attempt left; write the configuration and the status `running`.
 
         Raises:
             ConfigError: the folder cannot be written.
         """
         text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
         try:
+            self.set_aside()
             write_atomically(self.config_file, lambda file: file.write(text.encode()))
             write_json(
                 self.path / "status.json",
@@ -89,7 +92,7 @@ class RunFolder:
                     "status": "running",
                     "attempt": self.next_attempt,
                     "started": now(),
-                    "command": shlex.join(sys.argv),
+                    "command": shlex.join(sys.orig_argv),
                     "host": platform.node(),
                     "pid": os.getpid(),
                     **record,
@@ -112,9 +115,12 @@ class RunFolder:
             yield
         except Diverged as result:
             self.end("diverged", str(result))
-        except (KeyboardInterrupt, SystemExit):
-            self.end("preempted", "interrupted from outside")
+        except KeyboardInterrupt:
+            self.end("preempted", "interrupted from the keyboard")
             raise
+        except SystemExit as stop:
+            self.end("preempted", "ended from outside")
+            raise SystemExit(stop.code or 128 + signal.SIGTERM) from None  # Lightning's own code would say success
         except BaseException as fault:
             self.end("failed", f"{type(fault).__name__}: {fault}")
             raise
@@ -125,7 +131,7 @@ class RunFolder:
         """Add a row to the metrics; it is on its way to disk when this returns."""
         if self._metrics is None:
             self._metrics = self.metrics_file.open("a")
-        self._metrics.write(json.dumps(row) + "\n")
+        self._metrics.write(json.dumps(strict(dict(row)), allow_nan=False) + "\n")
         self._metrics.flush()
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
@@ -144,7 +150,8 @@ def find_run(name: str, runs_dir: str = "runs") -> RunFolder:
     Raises:
         ConfigError: there is none, or several begin so.
     """
-    candidates = [Path(name)] if Path(name).is_dir() else sorted(Path(runs_dir).glob(f"{name}*"))
+    ids = sorted(Path(runs_dir).glob(f"{name}*")) if re.fullmatch("r[0-9a-f]{1,11}", name) else []
+    candidates = [Path(name)] if Path(name).is_dir() else ids
     found = [path for path in candidates if (path / "config.yaml").is_file()]
     if len(found) != 1:
         what = "is no run folder" if not found else f"fits {len(found)} runs"

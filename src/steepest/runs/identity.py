@@ -13,10 +13,20 @@ from typing import Any
 ASIDE = ("paths", "logger", "callbacks", "log", "name", "force", "run", "choices")
 """Parts of the configuration that change what is shown or where it lies, never the result."""
 
-LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "datasets", "scikit-learn")
+ASIDE_KEYS = ("eval_batch_size", "workers", "in_memory", "refuses", "needs_cuda")
+"""Keys at any depth, of which the same is true."""
 
-WATCHERS = ("steepest.runs", "steepest.callbacks", "steepest.launchers", "steepest.report", "steepest.studies")
-"""Packages that look on: their source is no part of the digest."""
+LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "datasets", "scikit-learn", "pillow")
+
+WATCHERS = (
+    "steepest.callbacks.progress",
+    "steepest.runs.closing",
+    "steepest.runs.log",
+    "steepest.runs.wandb_logger",
+    "steepest.report",
+    "steepest.studies",
+)
+"""Modules and packages that look on: their source is no part of the digest."""
 
 
 def run_id(config: Mapping[str, Any]) -> str:
@@ -30,13 +40,13 @@ def run_id(config: Mapping[str, Any]) -> str:
 
 
 def without_paths(node: Any, paths: Mapping[str, str]) -> Any:
-    """The node with every folder of `paths` replaced by its key: where the data lies decides nothing."""
+    """The node with every folder of `paths` replaced by its key, and without `ASIDE_KEYS`."""
     if isinstance(node, Mapping):
-        return {key: without_paths(value, paths) for key, value in node.items()}
+        return {key: without_paths(value, paths) for key, value in node.items() if key not in ASIDE_KEYS}
     if isinstance(node, list):
         return [without_paths(value, paths) for value in node]
     if isinstance(node, str):
-        for key, folder in paths.items():
+        for key, folder in sorted(paths.items(), key=lambda item: -len(item[1])):  # the innermost folder first
             if node == folder or node.startswith(f"{folder}/"):
                 return f"<{key}>{node[len(folder) :]}"
     return node
@@ -69,18 +79,26 @@ def targets(node: Any) -> Iterator[str]:
             yield node["_target_"].rpartition(".")[0]
         for child in node.values():
             yield from targets(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from targets(child)
 
 
 def collect(name: str, modules: dict[str, Path]) -> None:
     """Add a module of this package, and those it imports, to `modules`."""
     if name in modules or not name.startswith("steepest.") or name.startswith(WATCHERS):
         return
-    spec = importlib.util.find_spec(name)
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # the name of a class or function, not of a module
+        return
     if spec is None or spec.origin is None:
         return
     modules[name] = Path(spec.origin)
     for node in ast.walk(ast.parse(modules[name].read_bytes())):
         if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:  # a module, or something inside one
+                collect(f"{node.module}.{alias.name}", modules)
             collect(node.module, modules)
         elif isinstance(node, ast.Import):
             for alias in node.names:

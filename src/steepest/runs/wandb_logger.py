@@ -86,11 +86,11 @@ class WandbLogger(Logger):
         self.experiment.log(metrics)
 
     @rank_zero_only
-    def finish(self, summary: dict[str, Any] | None) -> None:
-        """Send the summary, None for a run that did not finish, and end the W&B run: the next job begins its own."""
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Send the summary and end the W&B run: the next job begins its own."""
         if self._run is not None:
-            self._run.summary.update(summary or {})
-            self._run.finish(exit_code=0 if summary else 1)
+            self._run.summary.update(summary)
+            self._run.finish(exit_code=int(summary["status"] == "failed"))
             self._run = None
 
 

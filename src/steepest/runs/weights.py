@@ -1,10 +1,10 @@
 """Weights out of a checkpoint, into a model."""
 
+import hashlib
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from steepest.errors import ConfigError
 from steepest.runs.folder import find_run
@@ -24,6 +24,29 @@ def checkpoint_of(source: str, runs_dir: str, which: str = "last") -> Path:
     return path
 
 
+def model_weights(file: Path) -> dict[str, Tensor]:
+    """The model's tensors in a checkpoint, by name.
+
+    Raises:
+        ConfigError: the file is no checkpoint of ours.
+    """
+    try:
+        # weights_only: a checkpoint can be anyone's file, and unpickling runs code.
+        state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:
+        raise ConfigError(f"{file} cannot be read as a checkpoint ({type(error).__name__}).") from None
+    return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+
+
+def weights_digest(file: Path) -> str:
+    """Twelve hexadecimal digits of the SHA-256 over names, types and values of the model's tensors."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model_weights(file).items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def load_weights(model: nn.Module, file: Path) -> None:
     """Copy a checkpoint's model weights into a model of the same shape.
 
@@ -31,13 +54,7 @@ def load_weights(model: nn.Module, file: Path) -> None:
         ConfigError: the file is no checkpoint of ours, or names and shapes differ.
     """
     try:
-        # weights_only: a checkpoint can be anyone's file, and unpickling runs code.
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:
-        raise ConfigError(f"{file} cannot be read as a checkpoint ({type(error).__name__}).") from None
-    own = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
-    try:
-        model.load_state_dict(own)
+        model.load_state_dict(model_weights(file))
     except RuntimeError as error:
         differences = " ".join(str(error).split())
         raise ConfigError(f"{file} holds the weights of another model than this one: {differences[:300]}") from None

@@ -52,7 +52,7 @@ class Classification(QuickHooks, pl.LightningModule):
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.total_steps, self.plan, self.label_smoothing = total_steps, plan, label_smoothing
         self.counters = Counters()
-        self.sharded, self.world_size = False, 1
+        self.sharded = False
         self.train_loss = RunningMean()
         self.eval_loss, self.eval_accuracy = MeanMetric(), MeanMetric()
 
@@ -61,19 +61,14 @@ class Classification(QuickHooks, pl.LightningModule):
         x, y = batch
         return F.cross_entropy(self.model(x), y, label_smoothing=self.label_smoothing)
 
-    def on_fit_start(self) -> None:
-        """Notes how many devices share a batch."""
-        self.world_size = self.trainer.world_size
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one micro-batch; Lightning divides by the number of micro-batches of a step."""
-        loss = self.loss(batch)
-        plan, size = self.plan, len(batch[1])
-        self.counters.examples += size * self.world_size
+        loss, plan = self.loss(batch), self.plan
+        if plan.exact:  # micro-batches may differ by one in size; loss and gradient are still means over all examples
+            loss = loss * (len(batch[1]) * plan.accumulate * self.trainer.world_size / plan.size)
         self.counters.grad_evals += batch_idx % plan.accumulate == 0
         self.train_loss.add(loss.detach())
-        # Micro-batches of a whole-set step may differ by one in size; the gradient is still the mean over examples.
-        return loss * (size * plan.accumulate * self.world_size / plan.size) if plan.exact else loss
+        return loss
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
@@ -82,6 +77,7 @@ class Classification(QuickHooks, pl.LightningModule):
         apply(self.schedule, optimizer, self.counters.opt_step, self.total_steps)
         optimizer.step(closure=optimizer_closure)
         self.counters.opt_step += 1
+        self.counters.examples += self.plan.size
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to the averages."""
@@ -94,8 +90,9 @@ class Classification(QuickHooks, pl.LightningModule):
     def evaluate(self, batch: Batch) -> None:
         """Adds a batch to the averages of loss and accuracy, each example with the same weight."""
         x, y = batch
-        if not len(y):
-            return  # a rank beyond the last example
+        if not len(y):  # a rank beyond the last example goes through the model all the same: shards are exchanged there
+            self.model(x.new_zeros(1, *x.shape[1:]))
+            return
         logits = self.model(x).float()
         self.eval_loss.update(F.cross_entropy(logits, y), weight=len(y))
         self.eval_accuracy.update((logits.argmax(-1) == y).float().mean(), weight=len(y))

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -36,7 +37,8 @@ class RunningMean:
         self.count = 0
 
     def add(self, value: Tensor) -> None:
-        """Count in a detached scalar."""
+        """Count in a detached scalar; summed in float32 at least, since bfloat16 would soon stop growing."""
+        value = value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
         self.total = value if self.total is None else self.total + value
         self.count += 1
 
