@@ -36,8 +36,8 @@ def loop() -> Iterator[str]:
     """Steps/s of a run, logging and offline W&B on, over a bare PyTorch loop's (to reach: CNN 0.9, MLP 0.45)."""
     grey = ["dataset=noise", "dataset.shape=[1,28,28]", "dataset.mean=[0.5]", "dataset.std=[0.29]"]
     for name, steps, overrides in (
-        ("cnn, 1 x 28 x 28, batch 128", 40, [*grey, "model=cnn", "batch.size=128"]),
-        ("cnn, 3 x 32 x 32, batch 128", 40, ["dataset=noise", "model=cnn", "batch.size=128"]),
+        ("cnn, 1 x 28 x 28, batch 128", 100, [*grey, "model=cnn", "batch.size=128"]),
+        ("cnn, 3 x 32 x 32, batch 128", 100, ["dataset=noise", "model=cnn", "batch.size=128"]),
         ("mlp 784-128-10, batch 64", 1000, [*grey, "model=mlp", "model.hidden=[128]", "batch.size=64"]),
     ):
         pairs = [(steepest_loop(overrides, steps), bare_loop(overrides, steps)) for _ in range(ROUNDS)]

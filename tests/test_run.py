@@ -20,6 +20,7 @@ from steepest.fit import assemble
 from steepest.launchers.machine import settle
 from steepest.runs.folder import RunFolder
 from steepest.runs.identity import collect, run_id, source_digest
+from steepest.runs.wandb_logger import WandbLogger
 from steepest.train import identify, train
 
 QUIET = ["callbacks=none", "logger=none", "threads=1"]
@@ -471,7 +472,10 @@ def test_being_terminated_is_no_success(monkeypatch):
 
 
 def test_a_mirror_that_breaks_at_the_end_does_not_lose_the_result(monkeypatch):
+    finish = WandbLogger.finish
+
     def broken(self, summary):
+        finish(self, summary)
         raise ConnectionError("the server is gone")
 
     monkeypatch.setattr("steepest.runs.wandb_logger.WandbLogger.finish", broken)
