@@ -90,8 +90,8 @@ def steepest_loop(overrides: list[str], steps: int) -> float:
 
 def assembled(overrides, steps):  # type: ignore[no-untyped-def]
     """The parts of a run and its configuration."""
+    from steepest.assemble import assemble
     from steepest.config import compose
-    from steepest.fit import assemble
     from steepest.launchers.machine import settle
 
     cfg = compose([*overrides, f"budget.steps={steps}", "budget.epochs=null", "logger.wandb.mode=offline"])

@@ -101,7 +101,7 @@ def test_every_model_takes_every_real_dataset(model, dataset, data_dir, tmp_path
         words.append(f"dataset.path={data_dir / 'cifar10'}")
     cfg = compose(words)
     settle(cfg)
-    from steepest.fit import assemble
+    from steepest.assemble import assemble
 
     parts = assemble(cfg)
     x, y = next(iter(parts.data.train_dataloader()))

@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from steepest.assemble import assemble
 from steepest.config import compose, resolved
 from steepest.errors import ConfigError
 from steepest.evaluate import evaluate_command, predict_command
-from steepest.fit import assemble
 from steepest.launchers.machine import settle
 from steepest.runs.folder import RunFolder
 from steepest.runs.identity import collect, run_id, source_digest
@@ -300,7 +300,7 @@ def test_a_finished_run_is_not_run_again_unless_forced(capsys):
     run()
     assert "by other source" in capsys.readouterr().out
     run("force=true")
-    assert folder.status["attempt"] == 2
+    assert folder.status["attempt"] == OmegaConf.load(folder.config_file).run.attempt == 2
     aside = RunFolder(folder.path / "attempts" / "1")
     assert aside.status["source_digest"] == "older"
     assert aside.checkpoint("last").is_file()

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from steepest.fit import assemble
+from steepest.assemble import assemble
 from steepest.launchers.machine import settle
 from steepest.runs.folder import find_run
 from steepest.runs.log import logging_aside

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from steepest.fit import assemble, fit
+from steepest.assemble import assemble
+from steepest.fit import fit
 from steepest.launchers.ranks import DIVERGED
 from steepest.runs.folder import Diverged, RunFolder
 from steepest.runs.log import logging_aside

@@ -8,8 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from steepest.assemble import assemble
 from steepest.config import resolved
-from steepest.fit import assemble, fit
+from steepest.fit import fit
 from steepest.launchers.machine import ranks, settle
 from steepest.launchers.ranks import run_ranks
 from steepest.runs.closing import show

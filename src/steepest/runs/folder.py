@@ -58,9 +58,8 @@ class RunFolder:
 
     @property
     def next_attempt(self) -> int:
-        """The number of the attempt that begins now, from 1."""
-        aside = self.path / "attempts"
-        return 1 + (len(list(aside.iterdir())) if aside.exists() else 0)
+        """The number of the attempt that would begin now, from 1."""
+        return self.status.get("attempt", 0) + 1
 
     def checkpoint(self, which: str) -> Path:
         """The checkpoint of the `last` model, or of the `best` on validation."""
@@ -83,6 +82,7 @@ class RunFolder:
             ConfigError: the folder cannot be written.
         """
         text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+        attempt = self.next_attempt
         try:
             self.set_aside()
             write_atomically(self.config_file, lambda file: file.write(text.encode()))
@@ -90,7 +90,7 @@ class RunFolder:
                 self.path / "status.json",
                 {
                     "status": "running",
-                    "attempt": self.next_attempt,
+                    "attempt": attempt,
                     "started": now(),
                     "command": shlex.join(sys.orig_argv),
                     "host": platform.node(),
