@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from steepest import cli, preview
+from steepest import cli, curves, preview
 from steepest.config import conf_dir
 from steepest.errors import ConfigError
 
@@ -24,7 +24,7 @@ def empty_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def curves(*overrides):
+def drawn_by(*overrides):
     return [preview.curve(job, varied) for job, varied in preview.jobs(list(overrides))]
 
 
@@ -53,9 +53,9 @@ def test_glob_draws_every_schedule_there_is(capsys, empty_folder):
 
 @pytest.mark.parametrize("columns", [24, 57, 200])
 def test_the_text_fits_the_terminal(columns):
-    for drawn in (curves("schedule=cosine,step,one_cycle"), curves("schedule=one_cycle")):
+    for drawn in (drawn_by("schedule=cosine,step,one_cycle"), drawn_by("schedule=one_cycle")):
         for colour in (False, True):
-            text = preview.in_terminal(drawn, columns, colour)
+            text = curves.in_terminal(drawn, columns, colour)
             assert ("\x1b" in text) == colour
             if not colour:
                 assert max(map(len, text.splitlines())) <= columns
@@ -71,33 +71,33 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch, capsys):
 
 
 def test_overrides_reach_the_curve():
-    (c,) = curves("schedule=cosine", "optimizer.lr=0.3", "budget.steps=500", "schedule.min_ratio=0.1")
+    (c,) = drawn_by("schedule=cosine", "optimizer.lr=0.3", "budget.steps=500", "schedule.min_ratio=0.1")
     t = np.arange(500)
     np.testing.assert_allclose(c.lr, 0.03 + 0.27 * np.cos(np.pi * t / 1000) ** 2)
     assert (c.title, c.total, c.steps[-1], c.settings) == ("cosine", 500, 499, "min_ratio=0.1")
 
 
 def test_an_absolute_minimum_is_drawn():
-    (c,) = curves("schedule=polynomial", "optimizer=adam", "schedule.min_lr=1e-4")
+    (c,) = drawn_by("schedule=polynomial", "optimizer=adam", "schedule.min_lr=1e-4")
     assert c.lr[0] == pytest.approx(1e-3)
     assert c.lr[-1] == pytest.approx(1e-4, rel=0.05)
 
 
 @pytest.mark.parametrize(("overrides", "drop"), [([], 300), (["budget.epochs=5"], 600), (["budget.steps=100"], 30)])
 def test_epochs_have_the_length_that_the_picture_states(overrides, drop):
-    (c,) = curves("schedule=step", "schedule.every='3 epochs'", *overrides)
+    (c,) = drawn_by("schedule=step", "schedule.every='3 epochs'", *overrides)
     assert next(t for t in c.steps if c.lr[t] < c.lr[0]) == drop
 
 
 def test_sweeps_expand_as_hydras_do():
-    drawn = curves("schedule=cosine,polynomial", "schedule.min_ratio=choice(0.0,0.5)", "optimizer.lr=1.0")
+    drawn = drawn_by("schedule=cosine,polynomial", "schedule.min_ratio=choice(0.0,0.5)", "optimizer.lr=1.0")
     assert [(c.title, round(c.lr[-1], 2)) for c in drawn] == [
         ("cosine min_ratio=0.0", 0.0),
         ("cosine min_ratio=0.5", 0.5),
         ("polynomial min_ratio=0.0", 0.0),
         ("polynomial min_ratio=0.5", 0.5),
     ]
-    assert [c.title for c in curves("schedule=glob(inverse*)")] == ["inverse_sqrt", "inverse_time"]
+    assert [c.title for c in drawn_by("schedule=glob(inverse*)")] == ["inverse_sqrt", "inverse_time"]
 
 
 def test_without_a_schedule_the_configurations_own_is_drawn():
@@ -108,7 +108,7 @@ def test_a_cycled_momentum_has_an_axis_of_its_own():
     for name, axes in (("one_cycle", 2), ("cosine", 1)):
         (c,) = curves(f"schedule={name}")
         figure = Figure()
-        preview.draw(figure.subplots(), c, 10)
+        curves.draw(figure.subplots(), c, 10)
         assert len(figure.axes) == axes
         drawn = [axis.lines[0].get_ydata() for axis in figure.axes]
         np.testing.assert_allclose(drawn[0], c.lr)
@@ -124,7 +124,7 @@ def test_short_runs_are_drawn(steps, capsys):
 
 
 def test_a_long_run_is_thinned_out_to_its_last_step():
-    (c,) = curves("schedule=sgdr", "budget.steps=10_000_000")
+    (c,) = drawn_by("schedule=sgdr", "budget.steps=10_000_000")
     assert len(c.steps) == len(set(c.steps)) == preview.POINTS
     assert (c.steps[0], c.steps[-1]) == (0, 9_999_999)
 
