@@ -101,12 +101,12 @@ def test_sweeps_expand_as_hydras_do():
 
 
 def test_without_a_schedule_the_configurations_own_is_drawn():
-    assert [c.title for c in curves()] == ["cosine"]
+    assert [c.title for c in drawn_by()] == ["cosine"]
 
 
 def test_a_cycled_momentum_has_an_axis_of_its_own():
     for name, axes in (("one_cycle", 2), ("cosine", 1)):
-        (c,) = curves(f"schedule={name}")
+        (c,) = drawn_by(f"schedule={name}")
         figure = Figure()
         curves.draw(figure.subplots(), c, 10)
         assert len(figure.axes) == axes
