@@ -3,7 +3,7 @@ PYTHON_FILES := src scripts tests train.py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow lint format bench data preview wheel clean
+.PHONY: help train test lint format bench data preview wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -15,10 +15,7 @@ train: .venv/.ready ## train a network (ARGS="group=value key=value ...")
 	@$(BIN)/python train.py $(ARGS)
 
 test: .venv/.ready-dev ## run the tests on all cores
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(ARGS)
-
-test-slow: .venv/.ready-dev ## run the tests that train for minutes
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: .venv/.ready-dev ## style, types and the direction of imports
 	@$(BIN)/ruff check $(PYTHON_FILES)
