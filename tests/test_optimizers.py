@@ -230,7 +230,7 @@ def test_a_sparse_gradient_moves_touched_rows_alone_and_equals_the_dense_step_wh
     values = torch.randn(6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     everywhere = torch.randperm(6, generator=torch.Generator().manual_seed(3))
     for _ in range(3):
-        sparse.grad = torch.sparse_coo_tensor(everywhere[None], values[everywhere], (6, 4))
+        sparse.grad = torch.sparse_coo_tensor(everywhere[None], values[everywhere], (6, 4), check_invariants=True)
         dense.grad = values.clone()
         lazy.step()
         full.step()
@@ -238,7 +238,7 @@ def test_a_sparse_gradient_moves_touched_rows_alone_and_equals_the_dense_step_wh
     before, state = sparse.detach().clone(), copy.deepcopy(lazy.state[sparse])
     # Row 4 comes twice: its gradients add up.
     index = torch.tensor([[4, 1, 4]])
-    sparse.grad = torch.sparse_coo_tensor(index, values[[4, 1, 0]], (6, 4))
+    sparse.grad = torch.sparse_coo_tensor(index, values[[4, 1, 0]], (6, 4), check_invariants=True)
     lazy.step()
     untouched = [0, 2, 3, 5]
     assert torch.equal(sparse[untouched], before[untouched])
@@ -352,6 +352,6 @@ def test_a_rule_that_looks_beyond_entries_refuses_sparse_gradients():
 
     p = nn.Parameter(torch.ones(3, 2))
     optimizer = Norm([p], {"lr": 0.1})
-    p.grad = torch.sparse_coo_tensor(torch.tensor([[0]]), torch.ones(1, 2), (3, 2))
+    p.grad = torch.sparse_coo_tensor(torch.tensor([[0]]), torch.ones(1, 2), (3, 2), check_invariants=True)
     with pytest.raises(RuntimeError, match="cannot take a sparse gradient"):
         optimizer.step()
