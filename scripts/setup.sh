@@ -7,7 +7,7 @@ what=.${1:+[$1]}
 suitable() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
 
 if command -v uv >/dev/null 2>&1; then
-    .venv/bin/python -c '' 2>/dev/null || uv venv --clear --quiet --python '>=3.11,<3.14' .venv
+    .venv/bin/python -c '' 2>/dev/null || uv venv --clear --quiet --python "${PYTHON:->=3.11,<3.14}" .venv
     uv pip install --quiet --python .venv/bin/python -c constraints.txt -e "$what"
 else
     if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then  # missing, or left half-made
