@@ -482,3 +482,29 @@ def test_a_mirror_that_breaks_at_the_end_does_not_lose_the_result(monkeypatch):
     _, folder = run("logger=wandb")
     assert folder.status["status"] == folder.summary["status"] == "finished"
     assert "the server is gone" in folder.log_file.read_text()
+
+
+def test_batch_statistics_are_those_of_each_micro_batch_under_accumulation():
+    overrides = ["model=mlp", "model.batch_norm=true", "batch=large", "batch.size=128", "batch.micro_size=32"]
+    overrides += ["budget={steps:1,epochs:null}"]
+    _, folder = run(*overrides)
+    parts = assembled(*overrides)
+    model, loader = parts.task.model.train(), iter(parts.data.train_dataloader())
+    for _ in range(4):
+        model(next(loader)[0])
+    found, expected = weights(folder), model.state_dict()
+    names = [name for name in expected if name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    assert names
+    for name in names:
+        torch.testing.assert_close(found[name], expected[name])
+
+
+def test_dropout_draws_a_mask_for_each_micro_batch():
+    overrides = ["model=mlp", "model.dropout=0.5", "precision=fp64", "optimizer=sgd", "budget={steps:1,epochs:null}"]
+    _, whole = run(*overrides, "batch.size=128")
+    _, parts = run(*overrides, "batch=large", "batch.size=128", "batch.micro_size=32")
+    assert not torch.allclose(next(iter(weights(whole).values())), next(iter(weights(parts).values())))
+    # The same without dropout: then only the order of summation differs.
+    _, whole = run(*overrides, "model.dropout=0.0", "batch.size=128")
+    _, parts = run(*overrides, "model.dropout=0.0", "batch=large", "batch.size=128", "batch.micro_size=32")
+    torch.testing.assert_close(weights(whole), weights(parts), rtol=1e-10, atol=1e-12)
