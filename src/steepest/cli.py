@@ -3,8 +3,7 @@
 import math
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from pkgutil import resolve_name
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -36,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"steepest: {command!r} is no command; allowed are {', '.join(COMMANDS)}.", file=sys.stderr)
         return 2
     try:
-        return COMMANDS[command](rest) or 0
+        return resolve_name(COMMANDS[command])(rest) or 0
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         said = str(error).partition("Config search path:")[0]
         print(f"steepest: {' '.join(said.split())}", file=sys.stderr)
@@ -73,41 +72,15 @@ def train(arguments: list[str]) -> int:
     return 2 if mistakes else 0
 
 
-def evaluate(arguments: list[str]) -> None:
-    """`steepest eval`."""
-    from steepest.evaluate import evaluate_command
-
-    evaluate_command(arguments)
-
-
-def predict(arguments: list[str]) -> None:
-    """`steepest predict`."""
-    from steepest.evaluate import predict_command
-
-    predict_command(arguments)
-
-
-def preview(arguments: list[str]) -> None:
-    """`steepest preview`."""
-    from steepest.preview import main
-
-    raise SystemExit(main(arguments))
-
-
-def prepare(arguments: list[str]) -> None:
-    """`steepest prepare`."""
-    from steepest.prepare import main
-
-    raise SystemExit(main(arguments))
-
-
-COMMANDS: dict[str, Callable[[list[str]], Any]] = {
-    "train": train,
-    "eval": evaluate,
-    "predict": predict,
-    "preview": preview,
-    "prepare": prepare,
+COMMANDS: dict[str, str] = {
+    "train": "steepest.cli:train",
+    "eval": "steepest.evaluate:evaluate_command",
+    "predict": "steepest.evaluate:predict_command",
+    "preview": "steepest.preview:main",
+    "prepare": "steepest.prepare:main",
 }
+"""The function of each command, found by name when it is called."""
+
 
 if __name__ == "__main__":
     sys.exit(main())

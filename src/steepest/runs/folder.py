@@ -26,7 +26,7 @@ class Diverged(Exception):
 
 @dataclass
 class RunFolder:
-    """`<runs_dir>/<run id>/`. Nothing else writes there but the checkpoint callback and the chosen loggers."""
+    """`<runs_dir>/<run id>/`. Beside it only checkpoints, loggers and predictions are written there."""
 
     path: Path
     _metrics: TextIO | None = field(default=None, repr=False)
