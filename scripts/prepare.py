@@ -1,6 +1,8 @@
 """Get data sets: `python scripts/prepare.py fashion_mnist cifar10`."""
 
-from steepest.prepare import main
+import sys
+
+from steepest.cli import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main(["prepare", *sys.argv[1:]]))

@@ -13,7 +13,7 @@ import pytest
 import torchvision.datasets
 from PIL import Image
 
-from steepest.prepare import main
+from steepest.cli import main
 
 DATA = Path(os.environ.get("STEEPEST_DATA_DIR", "no data"))
 SCRIPT = Path(__file__).parents[1] / "scripts" / "prepare.py"
@@ -38,7 +38,7 @@ def run(capsys, tmp_path):
     """Runs the command with data and caches below tmp_path; gives exit code, output and errors."""
 
     def command(*arguments):
-        code = main([*arguments, f"paths.data_dir={tmp_path}/data", f"paths.cache_dir={tmp_path}/cache"])
+        code = main(["prepare", *arguments, f"paths.data_dir={tmp_path}/data", f"paths.cache_dir={tmp_path}/cache"])
         return code, *capsys.readouterr()
 
     return command
@@ -168,8 +168,8 @@ def test_a_wrong_override_is_an_error_without_a_traceback(run, override):
 
 
 def test_without_a_name_the_usage_is_shown(capsys):
-    assert main([]) == 2
-    assert main(["--help"]) == 0
+    assert main(["prepare"]) == 2
+    assert main(["prepare", "--help"]) == 0
     assert "fashion_mnist" in capsys.readouterr().out
 
 

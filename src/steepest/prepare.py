@@ -2,12 +2,8 @@
 
 import difflib
 import hashlib
-import sys
 from pathlib import Path
 from typing import Any
-
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
 from steepest.config import compose, conf_dir
 from steepest.errors import ConfigError
@@ -23,23 +19,22 @@ prints the sha256 of the new files. What is there already is not downloaded agai
 DATASET is one of: """
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Prepare the data sets named on the command line; returns the exit code (2: something is missing or wrong)."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+def main(arguments: list[str]) -> int:
+    """Prepare the data sets named on the command line; returns the exit code (2: none is named).
+
+    Raises:
+        ConfigError: a name is unknown, or a data set cannot be got.
+    """
     known = sorted(file.stem for file in (conf_dir() / "dataset").glob("*.yaml"))
     if not arguments or {"-h", "--help"} & set(arguments):
         print(USAGE + ", ".join(known) + ".")
         return 0 if arguments else 2
     names = [argument for argument in arguments if "=" not in argument]
     overrides = [argument for argument in arguments if "=" in argument]
-    try:
-        for name in names:
-            check_name(name, known)
-        for name in names:
-            prepare(name, overrides)
-    except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        print(f"steepest: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    for name in names:
+        check_name(name, known)
+    for name in names:
+        prepare(name, overrides)
     return 0
 
 
