@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import re
-import signal
 from pathlib import Path
 
 import pytest
@@ -74,6 +73,7 @@ def test_the_run_folder_is_the_record(finished):
         "summary.json",
         "checkpoints",
         "log.txt",
+        "lock",
         "wandb",
         "csv",
         "tensorboard",
@@ -278,17 +278,6 @@ def test_a_fault_is_recorded_and_raised(monkeypatch):
     assert "Traceback" in (status.parent / "log.txt").read_text()
 
 
-def test_an_interrupted_run_is_preempted(monkeypatch):
-    def interrupted(self, batch):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("steepest.tasks.classification.Classification.loss", interrupted)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        run()
-    [status] = Path("runs").glob("*/status.json")
-    assert json.loads(status.read_text())["status"] == "preempted"
-
-
 def test_a_finished_run_is_not_run_again_unless_forced(capsys):
     value, folder = run()
     before = folder.metrics_file.stat().st_mtime_ns
@@ -304,15 +293,6 @@ def test_a_finished_run_is_not_run_again_unless_forced(capsys):
     aside = RunFolder(folder.path / "attempts" / "1")
     assert aside.status["source_digest"] == "older"
     assert aside.checkpoint("last").is_file()
-
-
-def test_an_attempt_that_was_cut_off_is_set_aside():
-    _, folder = run()
-    record = json.loads((folder.path / "status.json").read_text())
-    (folder.path / "status.json").write_text(json.dumps({**record, "status": "running"}))
-    run()
-    assert folder.status["status"] == "finished"
-    assert folder.status["attempt"] == 2
 
 
 def test_init_from_starts_at_the_weights_of_a_run():
@@ -445,30 +425,6 @@ def test_the_digest_reaches_modules_imported_by_name():
     collect("steepest.datasets.huggingface", modules)
     assert {"steepest.datasets.columns", "steepest.callbacks.recorder", "steepest.runs.weights"} <= set(modules)
     assert not {"steepest.callbacks.progress", "steepest.runs.wandb_logger"} & set(modules)
-
-
-def test_ctrl_c_is_preempted_says_so_and_leaves_the_next_one_working(monkeypatch, capsys):
-    before = signal.getsignal(signal.SIGINT)
-
-    def interrupted(self, batch):
-        signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr("steepest.tasks.classification.Classification.loss", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run()
-    assert signal.getsignal(signal.SIGINT) is before
-    assert "preempted" in capsys.readouterr().out
-
-
-def test_being_terminated_is_no_success(monkeypatch):
-    def terminated(self, batch):
-        signal.raise_signal(signal.SIGTERM)
-        return self.model(batch[0]).sum()
-
-    monkeypatch.setattr("steepest.tasks.classification.Classification.loss", terminated)
-    with pytest.raises(SystemExit) as stop:
-        run()
-    assert stop.value.code == 143
 
 
 def test_a_mirror_that_breaks_at_the_end_does_not_lose_the_result(monkeypatch):

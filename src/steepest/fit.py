@@ -1,10 +1,12 @@
 """The straight line of one run, from its parts to its summary."""
 
 import logging
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,16 +15,31 @@ from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEn
 
 from steepest.assemble import Parts, clipping
 from steepest.build import build
-from steepest.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
+from steepest.callbacks.checkpoints import Checkpoints
+from steepest.callbacks.interruption import Interruption
+from steepest.callbacks.norms import Norms
 from steepest.callbacks.recorder import Recorder
 from steepest.config import resolved
-from steepest.runs.folder import Diverged, RunFolder
+from steepest.runs.checkpoint import AtomicCheckpointIO
+from steepest.runs.folder import Diverged, Preempted, RunFolder
+from steepest.tasks.counters import Clock
 
 
 def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
-    """Train, test once, and leave the result in the run folder."""
-    recorder = Recorder(folder, cfg.log.every, parts.total_steps, parts.plan.steps_per_epoch, cfg.budget.seconds)
-    checkpoints = Checkpoints(folder)
+    """Train, from `run.resume` on if that is set, test once, and leave the result in the run folder.
+
+    Raises:
+        Diverged: the loss is no longer finite.
+        Preempted: the run was asked to end, and is saved.
+    """
+    clock = Clock(parts.task.counters)
+    norms = Norms(cfg.log.every) if cfg.log.norms else None
+    recorder = Recorder(
+        folder, clock, cfg.log.every, parts.total_steps, parts.plan.steps_per_epoch, cfg.budget.seconds, norms
+    )
+    interruption = Interruption()
+    every_steps, every_seconds = cfg.checkpoint.every_steps, cfg.checkpoint.every_seconds
+    checkpoints = Checkpoints(folder, clock, interruption, parts.validation_steps, every_steps, every_seconds)
     loggers = [*build(cfg.logger).values()]
     strategy = build(cfg.trainer.strategy) if OmegaConf.is_config(cfg.trainer.strategy) else cfg.trainer.strategy
     trainer = pl.Trainer(
@@ -37,9 +54,18 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         logger=loggers,
-        callbacks=[checkpoints, *build(cfg.callbacks).values(), recorder],  # last: its clock leaves out the others
+        callbacks=[
+            interruption,  # first: it must hear what comes while the others begin
+            *([norms] if norms else []),
+            recorder,
+            *build(cfg.callbacks).values(),
+            checkpoints,  # last: it saves what the others have done
+        ],
         # Under SLURM too: Lightning's own handling saves in the middle of a backward pass and requeues by itself.
-        plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if SLURMEnvironment.detect() else [])],
+        plugins=[
+            AtomicCheckpointIO(cfg.checkpoint.keep),
+            *([LightningEnvironment()] if SLURMEnvironment.detect() else []),
+        ],
         default_root_dir=folder.path,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -49,14 +75,17 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
     )
     status = "failed"
     try:
-        for logger in loggers:
-            logger.log_hyperparams(resolved(cfg))
         with interruptible():
-            trainer.fit(parts.task, datamodule=parts.data)
+            if trainer.is_global_zero:
+                mirror(folder, loggers, resolved(cfg))
+            trainer.fit(parts.task, datamodule=parts.data, ckpt_path=cfg.run.resume, weights_only=True)
             trainer.test(parts.task, datamodule=parts.data, verbose=False)
         status = "finished"
     except Diverged:
         status = "diverged"
+        raise
+    except Preempted:
+        status = "preempted"
         raise
     finally:
         summary = summarise(cfg, parts, recorder, checkpoints, status)
@@ -64,6 +93,17 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
             folder.write_summary(summary)
         for logger in loggers:
             finish(logger, summary)
+
+
+def mirror(folder: RunFolder, loggers: list[Any], config: dict[str, Any]) -> None:
+    """Give the loggers the configuration and all rows of the run up to now; what they had in the folder is redone."""
+    for logger in loggers:
+        place = getattr(logger, "log_dir", None)
+        if place and Path(place).absolute().is_relative_to(folder.path.absolute()):
+            shutil.rmtree(place, ignore_errors=True)
+        logger.log_hyperparams(config)
+        for row in folder.rows():
+            logger.log_metrics(row, step=row["opt_step"])
 
 
 @contextmanager

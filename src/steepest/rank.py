@@ -1,6 +1,7 @@
 """The program of one rank: `python -m steepest.rank RUN_FOLDER`, with the group in the environment."""
 
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -10,14 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from steepest.assemble import assemble
 from steepest.fit import fit
-from steepest.launchers.ranks import DIVERGED
-from steepest.runs.folder import Diverged, RunFolder
+from steepest.launchers.ranks import DIVERGED, PREEMPTED
+from steepest.runs.folder import Diverged, Preempted, RunFolder
 from steepest.runs.log import logging_aside
 
 
 def main() -> None:
     """Train as one of several processes."""
     threading.Thread(target=end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; the starter hands it on
     folder = RunFolder(Path(sys.argv[1]))
     cfg = OmegaConf.load(folder.config_file)
     assert isinstance(cfg, DictConfig)
@@ -32,6 +34,8 @@ def main() -> None:
             if os.environ["LOCAL_RANK"] == "0":
                 folder.end("diverged", str(result))
             sys.exit(DIVERGED)
+        except Preempted:
+            sys.exit(PREEMPTED)
 
 
 def end_with_parent() -> None:

@@ -1,6 +1,9 @@
 """One run from its composed configuration to its run folder."""
 
 import math
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,46 +13,99 @@ from omegaconf import DictConfig
 
 from steepest.assemble import assemble
 from steepest.config import resolved
+from steepest.errors import ConfigError
 from steepest.fit import fit
 from steepest.launchers.machine import ranks, settle
 from steepest.launchers.ranks import run_ranks
+from steepest.runs.checkpoint import Position, newest
 from steepest.runs.closing import show
-from steepest.runs.folder import Diverged, RunFolder
+from steepest.runs.folder import RunFolder
 from steepest.runs.identity import run_id, source_digest, versions
+from steepest.runs.lock import taken
 from steepest.runs.log import logging_aside
 from steepest.runs.weights import checkpoint_of, weights_digest
 
 
 def train(cfg: DictConfig) -> float:
-    """Train what the configuration says, unless a finished run of it exists; returns the headline (NaN: diverged).
+    """Train what the configuration says and return the headline (NaN: diverged).
+
+    A run that has come to its end is not run again, and one that was cut off goes on; `force` begins anew.
 
     Raises:
         ConfigError: before any training, for what the user can mend.
+        SystemExit: the run was asked to end from outside; the code is 128 and the signal's number.
     """
     settle(cfg)
     cfg.paths.data_dir = str(Path(cfg.paths.data_dir).absolute())  # so that the run finds its data from any folder
     config = resolved(cfg)
     digest = source_digest(config)
     folder = RunFolder(Path(cfg.paths.runs_dir) / identify(config))
-    if folder.status.get("status") == "finished" and not cfg.force:
-        stale = folder.status["source_digest"] != digest
-        show(folder, f"already finished{' by other source or versions' if stale else ''}; force=true runs it again")
-        return folder.summary["headline"]["value"]
-    with logging_aside() as log_to:
-        parts = assemble(cfg)
-        cfg.run = describe(cfg, folder)
+    if folder.running:  # told before data are read; the lock below is what keeps two apart
+        raise ConfigError(taken(folder.path / "lock"))
+    if folder.has_result and not cfg.force:
+        return again(folder, digest)
+    with logging_aside() as log_to, terminable():
+        parts = assemble(cfg)  # before the folder is made: a mistake leaves none behind
+        with folder.held():
+            if folder.has_result and not cfg.force:  # by a process that was faster
+                return again(folder, digest)
+            begin(cfg, folder, digest)
+            log_to(folder.log_file)
+            with telling(folder), folder.attempt():
+                if ranks(cfg) > 1:
+                    del parts  # each rank builds its own
+                    run_ranks(folder, ranks(cfg))
+                else:
+                    fit(parts, cfg, folder)
+        show(folder)
+    return headline(folder)
+
+
+def begin(cfg: DictConfig, folder: RunFolder, digest: str) -> None:
+    """Let a new attempt begin in the folder, or the one that was cut off go on."""
+    status = folder.status
+    position = Position(None, 0, 0, [])
+    if goes_on := bool(status) and not folder.has_result and not cfg.force and status["source_digest"] == digest:
+        position = newest(folder)
+    attempt = status["attempt"] if goes_on else folder.next_attempt
+    cfg.run = describe(cfg, folder, attempt, position)
+    if goes_on:
+        folder.go_on(resolved(cfg), position.opt_step, position.metrics_bytes)
+        for remark in position.remarks:
+            print(f"{cfg.run.name}: {remark}; an older checkpoint is used.", flush=True)
+        print(f"{cfg.run.name}: was cut off, goes on after step {position.opt_step:,}", flush=True)
+    else:
+        if status:
+            why = "force=true" if cfg.force else "it was cut off, and the source or the versions have changed since"
+            print(f"{cfg.run.name}: attempt {status['attempt']} is set aside ({why})", flush=True)
         folder.begin(resolved(cfg), run_id=folder.path.name, source_digest=digest, versions=versions())
-        log_to(folder.log_file)
-        with telling(folder), folder.attempt():
-            if ranks(cfg) > 1:
-                del parts  # each rank builds its own
-                if not run_ranks(folder.path, ranks(cfg)):
-                    raise Diverged(folder.status["reason"])
-            else:
-                fit(parts, cfg, folder)
-    show(folder)
+
+
+def again(folder: RunFolder, digest: str) -> float:
+    """Show the result that is there already."""
+    stale = folder.status["source_digest"] != digest
+    by = " by other source or versions (stale)" if stale else ""
+    show(folder, f"already {folder.status['status']}{by}; force=true runs it again")
+    return headline(folder)
+
+
+def headline(folder: RunFolder) -> float:
+    """The value of the run's one metric; NaN for a run that diverged."""
     value = folder.summary["headline"]["value"]
     return math.nan if value is None else value
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM be an exception while a run begins and ends; in between training handles it, see Interruption."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -70,14 +126,15 @@ def identify(config: dict[str, Any]) -> str:
     return run_id({**config, "init_from": start})
 
 
-def describe(cfg: DictConfig, folder: RunFolder) -> dict[str, Any]:
-    """Where the run lives and what loggers call it."""
+def describe(cfg: DictConfig, folder: RunFolder, attempt: int, position: Position) -> dict[str, Any]:
+    """Where the run lives, where it goes on, and what loggers call it."""
     choices = cfg.choices
     tags = [choices[group] for group in ("task", "dataset", "model", "optimizer", "schedule")]
     return {
         "id": folder.path.name,
-        "attempt": folder.next_attempt,
+        "attempt": attempt,
         "folder": str(folder.path),
+        "resume": str(position.checkpoint) if position.checkpoint else None,
         "name": cfg.name or "-".join([*tags[1:], f"s{cfg.seed}"]),
         "group": choices.get("experiment"),
         "tags": tags,

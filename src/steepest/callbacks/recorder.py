@@ -1,13 +1,15 @@
 """Writes the metrics and keeps the budget."""
 
 import math
-import time
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
+from steepest.callbacks.agreement import agreed
+from steepest.callbacks.norms import Norms
 from steepest.runs.folder import Diverged, RunFolder
+from steepest.tasks.counters import Clock
 
 
 class Recorder(pl.Callback):
@@ -17,39 +19,55 @@ class Recorder(pl.Callback):
 
     Args:
         folder: takes the rows.
+        clock: measures training, and stands still during validation.
         every: optimizer steps between two rows of training.
         total_steps: the run ends with this step.
         steps_per_epoch: optimizer steps per epoch.
         seconds: the run ends with the step that exceeds this training time; None never does.
+        norms: adds what it measured to the rows; None: nothing.
 
     Raises:
         Diverged: the training loss of a row, or a validation loss, is not finite.
     """
 
     def __init__(
-        self, folder: RunFolder, every: int, total_steps: int, steps_per_epoch: int, seconds: float | None
+        self,
+        folder: RunFolder,
+        clock: Clock,
+        every: int,
+        total_steps: int,
+        steps_per_epoch: int,
+        seconds: float | None,
+        norms: Norms | None,
     ) -> None:
-        self.folder, self.every, self.seconds = folder, every, seconds
-        self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
+        self.folder, self.clock, self.every, self.seconds = folder, clock, every, seconds
+        self.total_steps, self.steps_per_epoch, self.norms = total_steps, steps_per_epoch, norms
         self.metrics: dict[str, float] = {}
         """The latest value of every metric, by name."""
-        self._started = self._row_started = 0.0
+        self._row_started = 0.0
         self._seen_step = self._row_examples = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The latest metrics, and where the next row begins."""
+        return {"metrics": self.metrics, "row_started": self._row_started, "row_examples": self._row_examples}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.metrics = state_dict["metrics"]
+        self._row_started, self._row_examples = state_dict["row_started"], state_dict["row_examples"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Starts the clock."""
-        counters = pl_module.counters
-        self._seen_step, self._row_examples, self._row_started = counters.opt_step, counters.examples, counters.wall_s
-        self._started = time.perf_counter()
+        self._seen_step = pl_module.counters.opt_step
+        self.clock.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After each optimizer step: ends the run where the budget does, writes a row where one is due."""
-        counters = pl_module.counters
-        step = counters.opt_step
+        step = pl_module.counters.opt_step
         if step == self._seen_step:
             return  # gradients are still being accumulated
         self._seen_step = step
-        over = step >= self.total_steps or self._time_is_up(trainer, counters.wall_s)
+        over = step >= self.total_steps or (self.seconds is not None and self._time_is_up(trainer, self.seconds))
         if over:
             trainer.should_stop = True
         if over or step % self.every == 0:
@@ -57,13 +75,17 @@ class Recorder(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Stops the clock: evaluation is no training."""
-        self._stop_clock(pl_module)
+        self.clock.stop()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Writes what the validation found."""
         self.evaluation_row(trainer, pl_module, "val")
         refuse_nonfinite("validation", self.metrics.get("val/loss", 0.0), pl_module.counters.opt_step)
-        self._started = time.perf_counter()
+        self.clock.start()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Stops the clock."""
+        self.clock.stop()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Writes what the test found."""
@@ -75,26 +97,22 @@ class Recorder(pl.Callback):
         self._write(trainer, task, found)
 
     def _training_row(self, trainer: pl.Trainer, task: Any) -> None:
-        self._stop_clock(task)
         counters = task.counters
-        seconds = counters.wall_s - self._row_started
+        seconds = self.clock.read() - self._row_started
         loss = task.train_loss.take()
         if trainer.world_size > 1:  # all ranks see the mean over all, and so stop together
             share = torch.tensor(loss, dtype=torch.float64, device=task.device)
             loss = float(trainer.strategy.reduce(share, reduce_op="mean"))
-        row = {"train/loss": loss, **rates(trainer)}
+        row = {"train/loss": loss, **rates(trainer), **(self.norms.take() if self.norms else {})}
         if seconds > 0:
             row["train/examples_per_s"] = (counters.examples - self._row_examples) / seconds
         self._row_examples, self._row_started = counters.examples, counters.wall_s
         self._write(trainer, task, row)
         refuse_nonfinite("training", loss, counters.opt_step)
 
-    def _time_is_up(self, trainer: pl.Trainer, before: float) -> bool:
-        if self.seconds is None:
-            return False
-        up = before + time.perf_counter() - self._started >= self.seconds
-        # Clocks of ranks differ, and a rank that stopped alone would leave the others waiting for it.
-        return trainer.strategy.reduce_boolean_decision(up, all=False) if trainer.world_size > 1 else up
+    def _time_is_up(self, trainer: pl.Trainer, seconds: float) -> bool:
+        [up] = agreed(trainer, self.clock.read() >= seconds)
+        return up
 
     def _write(self, trainer: pl.Trainer, task: Any, values: dict[str, float]) -> None:
         self.metrics.update(values)
@@ -104,12 +122,6 @@ class Recorder(pl.Callback):
             self.folder.append(row)
             for logger in trainer.loggers:
                 logger.log_metrics(row, step=task.counters.opt_step)
-
-    def _stop_clock(self, task: Any) -> None:
-        """Count the time up to now; the clock goes on unless the time until `_started` is set again is let go."""
-        stopped = time.perf_counter()
-        task.counters.wall_s += stopped - self._started
-        self._started = stopped
 
 
 def refuse_nonfinite(which: str, loss: float, step: int) -> None:

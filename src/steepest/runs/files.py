@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], object], before: Callable[[], object] = lambda: None
+) -> None:
     """Let `write` fill a file beside `path`, then put it in place; a crash leaves the old file or the new one.
 
-    The temporary file lies in the same folder, since a rename across file systems is a copy that can tear.
+    The temporary file lies in the same folder, since a rename across file systems is a copy that can tear. `before` is
+    called when the new file is safe on disk and the old one still there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -20,6 +23,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        before()
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +18,27 @@ from omegaconf import OmegaConf
 
 from steepest.errors import ConfigError
 from steepest.runs.files import read_json, strict, write_atomically, write_json
+from steepest.runs.lock import is_held, lock
+
+STAYS = ("attempts", "lock")
+"""What is no part of an attempt."""
 
 
 class Diverged(Exception):
     """The loss is no longer a finite number: a result, not a fault."""
+
+
+class Preempted(Exception):
+    """The run was asked from outside to end, and has saved where it is.
+
+    Args:
+        reason: who asked.
+        code: the process' exit code, 128 and the signal's number.
+    """
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 @dataclass
@@ -38,7 +55,7 @@ class RunFolder:
 
     @property
     def metrics_file(self) -> Path:
-        """One JSON object a line, each with `opt_step`; only ever appended to."""
+        """One JSON object a line, each with `opt_step`; only ever appended to, and cut back by a resume."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -57,22 +74,55 @@ class RunFolder:
         return read_json(self.path / "summary.json")
 
     @property
+    def has_result(self) -> bool:
+        """Whether the run has come to its end; a divergence is one."""
+        return self.status.get("status") in ("finished", "diverged")
+
+    @property
+    def running(self) -> bool:
+        """Whether a living process works in this folder."""
+        return is_held(self.path / "lock")
+
+    @property
     def next_attempt(self) -> int:
-        """The number of the attempt that would begin now, from 1."""
-        return self.status.get("attempt", 0) + 1
+        """The number of a new attempt, from 1."""
+        aside = [int(place.name) for place in self.path.glob("attempts/*") if place.name.isdigit()]
+        return max([self.status.get("attempt", 0), *aside]) + 1
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the metrics; a last line that was cut off in the middle is left out."""
+        if not self.metrics_file.exists():
+            return []
+        return [json.loads(line) for line in self.metrics_file.read_text().splitlines(keepends=True) if "\n" in line]
 
     def checkpoint(self, which: str) -> Path:
         """The checkpoint of the `last` model, or of the `best` on validation."""
         return self.path / "checkpoints" / f"{which}.ckpt"
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs out of the folder while the body runs; it is made if need be.
+
+        Raises:
+            ConfigError: another living process is in it, or it cannot be written.
+        """
+        with ExitStack() as stack:
+            with self._writable():
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(lock(self.path / "lock"))
+                for torn in self.path.rglob(".*.tmp"):  # of a writer that was killed
+                    torn.unlink()
+            yield
+
     def set_aside(self) -> None:
-        """Move what an earlier attempt left into `attempts/<n>/`."""
-        if not self.status:
+        """Move what an earlier attempt left into `attempts/<n>/`, its status last: cut off, this can be done again."""
+        attempt = self.status.get("attempt")
+        if attempt is None:
             return
-        place = self.path / "attempts" / str(self.status["attempt"])
-        place.mkdir(parents=True)
-        for item in self.path.iterdir():
-            if item.name != "attempts":
+        place = self.path / "attempts" / str(attempt)
+        place.mkdir(parents=True, exist_ok=True)
+        for item in sorted(self.path.iterdir(), key=lambda item: item.name == "status.json"):
+            if item.name not in STAYS:
                 item.rename(place / item.name)
 
     def begin(self, config: Mapping[str, Any], **record: Any) -> None:
@@ -81,25 +131,30 @@ class RunFolder:
         Raises:
             ConfigError: the folder cannot be written.
         """
-        text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
         attempt = self.next_attempt
-        try:
+        with self._writable():
             self.set_aside()
-            write_atomically(self.config_file, lambda file: file.write(text.encode()))
-            write_json(
-                self.path / "status.json",
-                {
-                    "status": "running",
-                    "attempt": attempt,
-                    "started": now(),
-                    "command": shlex.join(sys.orig_argv),
-                    "host": platform.node(),
-                    "pid": os.getpid(),
-                    **record,
-                },
-            )
-        except OSError as error:
-            raise ConfigError(f"paths.runs_dir: {self.path} cannot be written ({error.strerror}).") from None
+            self._write_config(config)
+            begun = {"status": "running", "attempt": attempt, "started": now(), "resumed": []}
+            write_json(self.path / "status.json", {**begun, **process(), **record})
+
+    def go_on(self, config: Mapping[str, Any], opt_step: int, metrics_bytes: int) -> None:
+        """Go back to a checkpoint's step: cut the metrics to its rows, and write the status `running`.
+
+        The configuration is written again, since what decides no result may differ from the first command's.
+
+        Raises:
+            ConfigError: the folder cannot be written.
+        """
+        status = self.status
+        with self._writable():
+            if self.metrics_file.exists():
+                os.truncate(self.metrics_file, metrics_bytes)
+            (self.path / "summary.json").unlink(missing_ok=True)
+            self._write_config(config)
+            resumed = [*status.get("resumed", []), {"at": now(), "opt_step": opt_step}]
+            kept = {key: value for key, value in status.items() if key not in ("reason", "ended")}
+            write_json(self.path / "status.json", {**kept, "status": "running", "resumed": resumed, **process()})
 
     def end(self, status: str, reason: str | None = None) -> None:
         """Write how the attempt ended."""
@@ -115,11 +170,14 @@ class RunFolder:
             yield
         except Diverged as result:
             self.end("diverged", str(result))
+        except Preempted as stop:
+            self.end("preempted", str(stop))
+            raise SystemExit(stop.code) from None
         except KeyboardInterrupt:
-            self.end("preempted", "interrupted from the keyboard")
+            self.end("preempted", "interrupted from the keyboard, at once")
             raise
         except SystemExit as stop:
-            self.end("preempted", "ended from outside")
+            self.end("preempted", "ended from outside, at once")
             raise SystemExit(stop.code or 128 + signal.SIGTERM) from None  # Lightning's own code would say success
         except BaseException as fault:
             self.end("failed", f"{type(fault).__name__}: {fault}")
@@ -128,15 +186,40 @@ class RunFolder:
             self.end("finished")
 
     def append(self, row: Mapping[str, float]) -> None:
-        """Add a row to the metrics; it is on its way to disk when this returns."""
+        """Add a row to the metrics; a crash of this process does not lose it."""
         if self._metrics is None:
             self._metrics = self.metrics_file.open("a")
         self._metrics.write(json.dumps(strict(dict(row)), allow_nan=False) + "\n")
         self._metrics.flush()
 
+    def synced_bytes(self) -> int:
+        """The length of the metrics, all of it safe on disk: a crash of the machine does not lose it."""
+        if self._metrics is None:
+            return self.metrics_file.stat().st_size if self.metrics_file.exists() else 0
+        os.fsync(self._metrics.fileno())
+        return os.fstat(self._metrics.fileno()).st_size
+
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`."""
         write_json(self.path / "summary.json", dict(summary))
+
+    def _write_config(self, config: Mapping[str, Any]) -> None:
+        text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+        write_atomically(self.config_file, lambda file: file.write(text.encode()))
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(
+                f"paths.runs_dir: {self.path} cannot be written ({error.strerror}); allowed is a writable folder."
+            ) from None
+
+
+def process() -> dict[str, Any]:
+    """What tells the process that runs an attempt."""
+    return {"command": shlex.join(sys.orig_argv), "host": platform.node(), "pid": os.getpid()}
 
 
 def now() -> str:

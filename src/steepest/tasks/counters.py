@@ -1,6 +1,10 @@
 """What a run has spent so far."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +33,38 @@ class Counters:
             setattr(self, key, value)
 
 
+class Clock:
+    """Adds the seconds that it runs to `counters.wall_s`."""
+
+    def __init__(self, counters: Counters) -> None:
+        self.counters = counters
+        self._since: float | None = None
+
+    def start(self) -> None:
+        """Run from now on."""
+        self._since = time.perf_counter()
+
+    def read(self) -> float:
+        """The seconds of the run up to now."""
+        if self._since is not None:
+            now = time.perf_counter()
+            self.counters.wall_s += now - self._since
+            self._since = now
+        return self.counters.wall_s
+
+    def stop(self) -> None:
+        """Stand still from now on."""
+        self.read()
+        self._since = None
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stand still while the body runs."""
+        self.stop()
+        yield
+        self.start()
+
+
 class RunningMean:
     """The mean of a scalar since it was last taken; it stays on its device until then."""
 
@@ -47,3 +83,11 @@ class RunningMean:
         mean = float("nan") if self.total is None else self.total.item() / self.count
         self.total, self.count = None, 0
         return mean
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sum and count, for a checkpoint."""
+        return {"total": self.total, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over sum and count of a checkpoint."""
+        self.total, self.count = state["total"], state["count"]
