@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from steepest.runs.files import read_json
 from steepest.runs.folder import RunFolder
 
 
@@ -16,9 +17,14 @@ def show(folder: RunFolder, note: str | None = None) -> None:
     console.print(f"\n[bold]{name}[/bold]: {note or status['status']}", soft_wrap=True)
     for title, value in [*rows(status, summary), ("run folder", str(folder.path))]:
         console.print(f"  [bold]{title:<12}[/bold]{escape(value)}", soft_wrap=True)
-    if status["status"] == "finished":
-        following = f"Next: steepest eval {folder.path}   steepest predict {folder.path}"
-        console.print(following, soft_wrap=True, markup=False)
+    for line in wandb_lines(folder):
+        console.print(f"  [bold]{'W&B':<12}[/bold]{escape(line)}", soft_wrap=True)
+    following = {
+        "finished": f"Next: steepest eval {folder.path}   steepest predict {folder.path}",
+        "preempted": "Next: the same command goes on from the last step that was saved",
+    }
+    if status["status"] in following:
+        console.print(following[status["status"]], soft_wrap=True, markup=False)
 
 
 def rows(status: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str]]:
@@ -49,5 +55,20 @@ def rows(status: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str
                 f"{summary['examples'] / max(summary['wall_s'], 1e-9):,.0f} examples/s   "
                 f"{summary['parameters']:,} parameters",
             ),
+            *(("note", remark) for remark in summary["remarks"]),
         ]
     return found
+
+
+def wandb_lines(folder: RunFolder) -> list[str]:
+    """Where the run is to be seen on W&B, and what brings there what is missing."""
+    mirror = read_json(folder.path / "wandb" / "mirror.json")
+    if not mirror:
+        return []
+    upload = f"steepest sync {folder.path}"
+    if mirror.get("arrived"):
+        return [mirror["url"]]
+    found = [f"{mirror['url']}   not all has arrived: {upload}"] if mirror.get("url") else []
+    if mirror.get("place"):
+        found.append(f"offline: wandb leet {folder.path / mirror['place']}   {upload}")
+    return [*found, *([mirror["why"]] if mirror.get("why") else [])]

@@ -19,12 +19,15 @@ ASIDE_KEYS = ("eval_batch_size", "workers", "in_memory", "refuses", "needs_cuda"
 LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "datasets", "scikit-learn", "pillow")
 
 WATCHERS = (
+    "steepest.callbacks.norms",
     "steepest.callbacks.progress",
     "steepest.runs.closing",
     "steepest.runs.log",
     "steepest.runs.wandb_logger",
+    "steepest.runs.wandb_run",
     "steepest.report",
     "steepest.studies",
+    "steepest.typical",
 )
 """Modules and packages that look on: their source is no part of the digest."""
 

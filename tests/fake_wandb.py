@@ -1,0 +1,207 @@
+"""A W&B server for tests, as far as the installed wandb needs one, and a reader of what wandb writes offline."""
+
+import json
+import struct
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from wandb.proto.wandb_internal_pb2 import Record
+
+KEY = "0123456789abcdef" * 2 + "01234567"
+"""What wandb takes for an API key."""
+
+
+class Quiet(ThreadingHTTPServer):
+    """Does not mind clients that go away."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+@dataclass
+class Run:
+    """What the server knows of a run."""
+
+    id: str
+    upserts: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    exit_code: int | None = None
+    preempting: bool = False
+
+    def told(self, key: str) -> Any:
+        """The last value that a client gave for a property of the run."""
+        return [upsert[key] for upsert in self.upserts if upsert.get(key)][-1]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration as users see it."""
+        return {key: entry["value"] for key, entry in json.loads(self.told("config")).items() if key != "_wandb"}
+
+    @property
+    def metric_settings(self) -> list[dict[str, Any]]:
+        """The records of `define_metric`, by wandb's own numbers of fields."""
+        return json.loads(self.told("config"))["_wandb"]["value"]["m"]
+
+
+class FakeWandb:
+    """Listens on 127.0.0.1; `hangs` makes it accept and never answer from then on."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Run] = {}
+        self.hangs = threading.Event()
+        self.ends = threading.Event()
+        self.status = 200
+        handler = type("Bound", (Handler,), {"fake": self})
+        self.http = Quiet(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+
+    def answer(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a request."""
+        if path.endswith("/graphql"):
+            return {"data": self.graphql(body["query"], body.get("variables") or {})}
+        if path.endswith("/file_stream"):
+            self.stream(self.runs[path.split("/")[-2]], body)
+        return {}
+
+    def graphql(self, query: str, values: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a query."""
+        if "query Viewer" in query:
+            return {"viewer": {"id": "u", "entity": "team", "username": "ann", "flags": "{}", "teams": {"edges": []}}}
+        if "query ServerFeatures" in query:
+            return {"serverInfo": {"features": []}}
+        if "query RunResumeStatus" in query:
+            return {
+                "model": {
+                    "id": "p",
+                    "name": values["project"],
+                    "entity": {"id": "e", "name": "team"},
+                    **self.bucket(values),
+                }
+            }
+        if "mutation UpsertBucket" in query:
+            new = values["name"] not in self.runs
+            run = self.runs.setdefault(values["name"], Run(values["name"]))
+            run.upserts.append(values)
+            project = {"id": "p", "name": values["project"], "entity": {"id": "e", "name": "team"}}
+            bucket = {"id": f"b-{run.id}", "name": run.id, "displayName": values.get("displayName"), "project": project}
+            return {"upsertBucket": {"bucket": {**bucket, "historyLineCount": len(run.history)}, "inserted": new}}
+        if "mutation CreateRunFiles" in query:
+            files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in values["files"]]
+            return {"createRunFiles": {"runID": values["run"], "uploadHeaders": [], "files": files}}
+        return {}
+
+    def bucket(self, values: dict[str, Any]) -> dict[str, Any]:
+        """What a client needs to go on with a run."""
+        run = self.runs.get(values["name"])
+        if run is None:
+            return {"bucket": None}
+        return {
+            "bucket": {
+                "id": f"b-{run.id}",
+                "name": run.id,
+                "displayName": run.told("displayName"),
+                "summaryMetrics": json.dumps(run.summary),
+                "logLineCount": 0,
+                "historyLineCount": len(run.history),
+                "eventsLineCount": 0,
+                "historyTail": json.dumps([json.dumps(row) for row in run.history[-1:]]),
+                "eventsTail": "[]",
+                "config": run.told("config"),
+                "tags": run.told("tags"),
+                "wandbConfig": json.dumps({"t": 1}),
+            }
+        }
+
+    def stream(self, run: Run, body: dict[str, Any]) -> None:
+        """Take rows, summaries and the end."""
+        files = body.get("files") or {}
+        for name, part in files.items():
+            if name == "wandb-history.jsonl":
+                offset = part["offset"]
+                rows = [json.loads(line) for line in part["content"]]
+                run.history[offset : offset + len(rows)] = rows
+            elif name == "wandb-summary.json":
+                run.summary = json.loads(part["content"][-1])
+        run.preempting |= bool(body.get("preempting"))
+        if body.get("complete"):
+            run.exit_code = body.get("exitcode")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    fake: FakeWandb
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        """Answer."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.fake.hangs.is_set():
+            self.fake.ends.wait()
+            self.close_connection = True
+            return
+        known = self.path.endswith(("/graphql", "/file_stream")) and self.fake.status == 200
+        answer = self.fake.answer(self.path, json.loads(body)) if known else {}
+        text = json.dumps(answer).encode()
+        self.send_response(self.fake.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_GET = do_PUT = do_POST  # noqa: N815
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving() -> Iterator[FakeWandb]:
+    """A server that listens while the body runs."""
+    fake = FakeWandb()
+    thread = threading.Thread(target=fake.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield fake
+    finally:
+        fake.ends.set()
+        fake.http.shutdown()
+        fake.http.server_close()
+
+
+def records(file: Path) -> Iterator[Record]:
+    """The records of an offline run: a header of 7 bytes, then LevelDB's log format in blocks of 32 KiB."""
+    content, position, found = file.read_bytes(), 7, b""
+    while position + 7 <= len(content):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[position : position + 7])
+        if not kind:
+            break
+        found += content[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield Record.FromString(found)
+            found = b""
+
+
+def offline_rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of an offline run."""
+    return [
+        {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+        for record in records(file)
+        if record.WhichOneof("record_type") == "history"
+    ]
