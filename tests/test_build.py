@@ -70,8 +70,17 @@ def test_a_mistake_of_the_user_comes_out_of_hydra_as_it_was():
         build(compose(["batch.size=0"]).batch)
 
 
-def test_a_fault_of_ours_keeps_its_traceback():
-    with pytest.raises(Exception, match="unexpected keyword argument 'sizes'"):
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
+    def broken(self):
+        raise TypeError("can only concatenate str")
+
+    monkeypatch.setattr("steepest.batch.Batch.__post_init__", broken)
+    with pytest.raises(TypeError, match="can only concatenate"):
+        build(compose().batch)
+
+
+def test_a_key_that_the_target_does_not_take_is_a_mistake_of_the_user():
+    with pytest.raises(ConfigError, match=r"^batch.sizes is unknown; did you mean batch.size\?"):
         build({"_target_": "steepest.batch.Batch", "sizes": 3})
 
 

@@ -52,13 +52,16 @@ def test_a_sweep_makes_one_folder_a_run_and_goes_on_after_a_mistake():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["optimizer=adamx"], "optimizer/adamx"),
-        (["optimizer.lrr=1"], "optimizer.lrr"),
+        (["optimizer=adamx"], "optimizer=adamx is unknown; did you mean adam or adamw?"),
+        (["optimizer.lrr=1"], "did you mean optimizer.lr?"),
         (["schedule=cosine", "schedule.warmup=3"], "schedule.warmup"),
-        (["modle=cnn"], "modle"),
-        (["optimizer.lr=[1"], "'[1'"),
-        (["experiment=nothing"], "experiment/nothing"),
-        (["tuned=true"], "tuned/"),
+        (["modle=cnn"], "did you mean model?"),
+        (["--lr", "0.1"], "did you mean optimizer.lr=...?"),
+        (["clip.norm=-1"], "clip.norm=-1 is not possible; allowed is a number above 0, or null."),
+        (["seed=${nope}"], "seed=${nope} refers to nope"),
+        (["optimizer.lr=[1"], "optimizer.lr=[1 cannot be read"),
+        (["experiment=nothing"], "experiment=nothing is unknown"),
+        (["tuned=true"], "tuned=true needs an experiment"),
     ],
 )
 def test_a_mistake_is_one_line_with_exit_code_2_and_no_torch(words, said):

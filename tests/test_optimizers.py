@@ -324,14 +324,14 @@ def test_reaches_the_minimum_of_a_quadratic_under_any_torch_scheduler(name):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"lr": -0.1}, "lr=-0.1"),
-        ({"lr": float("nan")}, "lr=nan"),
-        ({"weight_decay": -1.0}, "weight_decay=-1.0"),
-        ({"weight_decay_form": "L2"}, "weight_decay_form='L2'"),
-        ({"momentum": 1.0}, "momentum=1.0"),
-        ({"betas": [0.9, 1.0]}, "beta2=1.0"),
-        ({"betas": [-0.1, 0.9]}, "beta1=-0.1"),
-        ({"eps": -1e-8}, "eps=-1e-08"),
+        ({"lr": -0.1}, "optimizer.lr=-0.1"),
+        ({"lr": float("nan")}, "optimizer.lr=nan"),
+        ({"weight_decay": -1.0}, "optimizer.weight_decay=-1.0"),
+        ({"weight_decay_form": "L2"}, "weight_decay_form=L2"),
+        ({"momentum": 1.0}, "optimizer.momentum=1.0"),
+        ({"betas": [0.9, 1.0]}, "optimizer.betas=[0.9, 1.0]"),
+        ({"betas": [-0.1, 0.9]}, "optimizer.betas=[-0.1, 0.9]"),
+        ({"eps": -1e-8}, "optimizer.eps=-1e-08"),
     ],
 )
 def test_values_out_of_range_are_named(name, changed, said):

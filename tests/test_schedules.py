@@ -17,7 +17,7 @@ from torch.optim import lr_scheduler as torch_schedulers
 
 from steepest.build import build, target
 from steepest.config import conf_dir
-from steepest.errors import ConfigError
+from steepest.errors import ConfigError, shown
 from steepest.optimizers.adamw import AdamW
 from steepest.schedules import duration
 from steepest.schedules.driver import apply
@@ -357,7 +357,7 @@ BAD_DURATIONS = [-1, -0.1, 1.5, math.nan, math.inf, True, None, "", "3", "epochs
 def test_what_is_not_a_duration_is_refused_by_key_and_value(value):
     with pytest.raises(ConfigError) as error:
         duration.to_steps(value, 100, 10, "validation.every")
-    assert f"validation.every={value!r} is not a duration; allowed are" in str(error.value)
+    assert f"validation.every={shown(value)} is not a duration; allowed are" in str(error.value)
 
 
 @pytest.mark.parametrize("value", [*BAD_DURATIONS, 0, 0.0, "0 epochs"])

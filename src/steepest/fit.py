@@ -23,6 +23,7 @@ from steepest.config import resolved
 from steepest.runs.checkpoint import AtomicCheckpointIO
 from steepest.runs.folder import Diverged, Preempted, RunFolder
 from steepest.tasks.counters import Clock
+from steepest.typical import remarks
 
 
 def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
@@ -151,4 +152,5 @@ def summarise(
         "grad_evals": counters.grad_evals,
         "wall_s": round(counters.wall_s, 3),
         "parameters": sum(p.numel() for p in task.model.parameters()),
+        "remarks": remarks(resolved(cfg)),
     }

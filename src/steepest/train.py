@@ -24,6 +24,7 @@ from steepest.runs.identity import run_id, source_digest, versions
 from steepest.runs.lock import taken
 from steepest.runs.log import logging_aside
 from steepest.runs.weights import checkpoint_of, weights_digest
+from steepest.schema import check
 
 
 def train(cfg: DictConfig) -> float:
@@ -35,6 +36,7 @@ def train(cfg: DictConfig) -> float:
         ConfigError: before any training, for what the user can mend.
         SystemExit: the run was asked to end from outside; the code is 128 and the signal's number.
     """
+    check(cfg)
     settle(cfg)
     cfg.paths.data_dir = str(Path(cfg.paths.data_dir).absolute())  # so that the run finds its data from any folder
     config = resolved(cfg)

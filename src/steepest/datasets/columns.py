@@ -47,12 +47,29 @@ def read_labels(table: datasets.Dataset, column: str, origin: str) -> Tensor:
     """The labels of all rows, int64 [N].
 
     Raises:
-        ConfigError: a label is missing or negative, as in the test sets of competitions.
+        ConfigError: a label is missing or negative, as in the test sets of competitions, or all are.
     """
+    if column not in table.column_names:
+        raise _absent(origin, column, table)
     values = np.asarray(table.with_format("numpy")[column][:])
     if len(values) and (values.dtype.kind not in "iu" or values.min() < 0):
         raise ConfigError(f"{origin}: column {column} has missing or negative labels; allowed are integers from 0.")
     return torch.from_numpy(values.astype(np.int64))
+
+
+def only(table: datasets.Dataset, column: str, origin: str) -> datasets.Dataset:
+    """The table with this column of images alone, not decoded.
+
+    Raises:
+        ConfigError: it has no such column.
+    """
+    if column not in table.column_names:
+        raise _absent(origin, column, table)
+    return table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+
+
+def _absent(origin: str, column: str, table: datasets.Dataset) -> ConfigError:
+    return ConfigError(f"{origin}: column {column} is missing; the columns are {', '.join(table.column_names)}.")
 
 
 def class_names(table: datasets.Dataset, column: str, largest: int) -> list[str]:

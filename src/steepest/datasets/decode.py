@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from steepest.errors import ConfigError
@@ -32,11 +32,14 @@ class Decoder:
 
     def decode(self, record: dict[str, Any], number: int) -> np.ndarray:
         """One image, uint8 [channels, H, W]; `number` is its row, for messages."""
+        if not record:
+            raise ConfigError(f"{self.origin}: image {number} is missing; allowed are images in every row.")
         try:
             with Image.open(io.BytesIO(record["bytes"]) if record["bytes"] else record["path"]) as image:
                 image.load()
         except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
-            raise ConfigError(f"{self.origin}: image {number} cannot be decoded ({error}).") from error
+            reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
+            raise ConfigError(f"{self.origin}: image {number} cannot be decoded ({reason}).") from error
         if image.mode not in MODES:
             raise ConfigError(f"{self.origin}: image {number} has mode {image.mode}; allowed are {', '.join(MODES)}.")
         if self.channels == 1 and image.mode not in GREY_MODES:

@@ -122,7 +122,7 @@ class HuggingFaceImages(ImageData):
         parts, shape = {}, None
         for part, table in tables.items():
             require(len(table) > 0, "path", self.path, "data sets with images in every split")
-            rows = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+            rows = columns.only(table, image, self._origin(part))
             decoder = Decoder(self._origin(part), self.channels, self.image_size)
             shape = shape or decoder.decode(rows[0][image], 0).shape
             parts[part] = StreamedImages(rows, labels[part], decoder, shape, self.workers)

@@ -94,6 +94,7 @@ class ImageData(pl.LightningDataModule):
         if self._parts:
             return
         source = self.read()
+        source.check(self.name)
         channels, mean = source.train.shape[0], self.plain.scale.numel()
         require(mean == channels, "mean", f"({mean} numbers)", f"one number per channel of the images: {channels}")
         kept, held = holdout(len(source.train), self.validation_fraction, self.split_seed)

@@ -57,8 +57,8 @@ def _check(path: Path) -> None:
     try:
         if path.suffix == ".arrow":
             datasets.Dataset.from_file(str(path))
-        else:
-            pyarrow.parquet.read_table(path)
+        elif not pyarrow.parquet.read_table(path).num_rows:
+            raise ValueError("it holds no rows")
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise ConfigError(f"{os.fspath(path)} cannot be read ({error}); delete it and get it again.") from error
 

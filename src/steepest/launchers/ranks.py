@@ -68,6 +68,8 @@ def run_ranks(folder: RunFolder, count: int) -> None:
         raise interruption.preempted()
     failed = [rank for rank, code in enumerate(codes) if code not in (None, 0, DIVERGED, PREEMPTED)]
     if failed:
-        raise RuntimeError(f"rank {failed[0]} of {count} failed with exit code {codes[failed[0]]}; see {folder.log_file}")
+        raise RuntimeError(
+            f"rank {failed[0]} of {count} failed with exit code {codes[failed[0]]}; see {folder.log_file}"
+        )
     if DIVERGED in codes:
         raise Diverged(folder.status["reason"])

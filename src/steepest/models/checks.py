@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
-from steepest.errors import ConfigError
+from steepest.errors import ConfigError, shown
 
 Choice = TypeVar("Choice", str, int)
 
@@ -35,7 +35,7 @@ def image_shape(model: str, input_shape: Sequence[int], num_classes: int, min_si
 def whole(field: str, value: Any, least: int = 1) -> int:
     """A whole number of at least `least`."""
     if not _is_whole(value, least):
-        raise ConfigError(f"model.{field}={value!r} must be a whole number of at least {least}.")
+        raise ConfigError(f"model.{field}={shown(value)} must be a whole number of at least {least}.")
     return int(value)
 
 
@@ -48,7 +48,7 @@ def widths(field: str, value: Any) -> list[int]:
         or not all(_is_whole(w, 1) for w in value)
     ):
         raise ConfigError(
-            f"model.{field}={value!r} must be a list of one or more whole numbers >= 1, such as [64, 32]."
+            f"model.{field}={shown(value)} must be a list of one or more whole numbers >= 1, such as [64, 32]."
         )
     return list(value)
 
@@ -56,28 +56,28 @@ def widths(field: str, value: Any) -> list[int]:
 def probability(field: str, value: Any) -> float:
     """A dropout probability: 1 would drop everything."""
     if not _is_number(value) or not 0 <= value < 1:
-        raise ConfigError(f"model.{field}={value!r} must be a number in [0, 1).")
+        raise ConfigError(f"model.{field}={shown(value)} must be a number in [0, 1).")
     return float(value)
 
 
 def positive(field: str, value: Any) -> float:
     """A finite number above zero."""
     if not _is_number(value) or not 0 < value < float("inf"):
-        raise ConfigError(f"model.{field}={value!r} must be a finite number above 0.")
+        raise ConfigError(f"model.{field}={shown(value)} must be a finite number above 0.")
     return float(value)
 
 
 def finite(field: str, value: Any) -> float:
     """A finite number."""
     if not _is_number(value) or not math.isfinite(value):
-        raise ConfigError(f"model.{field}={value!r} must be a finite number.")
+        raise ConfigError(f"model.{field}={shown(value)} must be a finite number.")
     return float(value)
 
 
 def flag(field: str, value: Any) -> bool:
     """True or false; the string "false" is not taken for true."""
     if not isinstance(value, bool):
-        raise ConfigError(f"model.{field}={value!r} must be true or false.")
+        raise ConfigError(f"model.{field}={shown(value)} must be true or false.")
     return value
 
 
@@ -86,7 +86,7 @@ def choice(field: str, value: Any, allowed: Collection[Choice]) -> Choice:
     for option in allowed:
         if value == option and type(value) is type(option):
             return option
-    raise ConfigError(f"model.{field}={value!r} must be one of {', '.join(map(str, allowed))}.")
+    raise ConfigError(f"model.{field}={shown(value)} must be one of {', '.join(map(str, allowed))}.")
 
 
 def _is_number(value: Any) -> bool:

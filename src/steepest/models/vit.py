@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from steepest.errors import ConfigError
+from steepest.errors import ConfigError, shown
 from steepest.models import checks
 
 PATCHES_A_SIDE = range(4, 9)  # 16 to 64 patches where the size of one is left to us
@@ -78,7 +78,7 @@ def fitting_patch(patch_size: int | None, side: int) -> int:
     if patch_size is not None:
         if type(patch_size) is not int or patch_size not in divisors:
             raise ConfigError(
-                f"model.patch_size={patch_size!r} must divide the image side of {side} px: {fit}, or null."
+                f"model.patch_size={shown(patch_size)} must divide the image side of {side} px: {fit}, or null."
             )
         return patch_size
     candidates = [size for size in divisors if side // size in PATCHES_A_SIDE]

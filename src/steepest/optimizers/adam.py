@@ -27,9 +27,8 @@ class Adam(Rule):
         eps: float = 1e-8,
         **shared: Unpack[Shared],
     ) -> None:
-        name = type(self).__name__
-        fractions(name, beta1=betas[0], beta2=betas[1])
-        at_least(name, 0.0, eps=eps)
+        fractions(betas=betas)
+        at_least(0.0, eps=eps)
         super().__init__(params, {"lr": lr, "betas": list(betas), "eps": eps}, **shared)
 
     def init(self, p: Tensor, state: State, h: Hyperparameters) -> None:

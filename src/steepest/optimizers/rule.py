@@ -1,13 +1,14 @@
 """The base of every optimizer: it owns all but the formula."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from steepest.errors import ConfigError
+from steepest.errors import ConfigError, shown
 
 Hyperparameters = dict[str, Any]
 State = dict[str, Any]
@@ -57,13 +58,13 @@ class Rule(Optimizer):
         weight_decay_form: str = "l2",
         maximize: bool = False,
     ) -> None:
-        name = type(self).__name__
         shared = {"weight_decay": weight_decay, "weight_decay_form": weight_decay_form, "maximize": maximize}
         if weight_decay_form not in WEIGHT_DECAYS:
             raise ConfigError(
-                f"{name}: weight_decay_form={weight_decay_form!r} is unknown; allowed are {', '.join(WEIGHT_DECAYS)}."
+                f"optimizer.weight_decay_form={shown(weight_decay_form)} is unknown; "
+                f"allowed are {', '.join(WEIGHT_DECAYS)}."
             )
-        at_least(name, 0.0, lr=defaults["lr"], weight_decay=weight_decay)
+        at_least(0.0, lr=defaults["lr"], weight_decay=weight_decay)
         super().__init__(params, {**defaults, **shared})
 
     def init(self, p: Tensor, state: State, h: Hyperparameters) -> None:
@@ -139,15 +140,17 @@ class Rule(Optimizer):
                     self.state[p][key] = value.to(p.device, copy=True)
 
 
-def at_least(rule: str, bound: float, **values: float) -> None:
-    """Raise ConfigError for the first value below `bound` or not a number."""
+def at_least(bound: float, **values: float) -> None:
+    """Raise ConfigError for the first value below `bound`, infinite or not a number."""
     for key, value in values.items():
-        if not value >= bound:
-            raise ConfigError(f"{rule}: {key}={value} is out of range; allowed is {bound:g} or more.")
+        if not bound <= value < math.inf:
+            raise ConfigError(f"optimizer.{key}={value} is not possible; allowed is a number of {bound:g} or more.")
 
 
-def fractions(rule: str, **values: float) -> None:
-    """Raise ConfigError for the first value outside [0, 1)."""
+def fractions(**values: float | Sequence[float]) -> None:
+    """Raise ConfigError for the first value, or list with a value, outside [0, 1)."""
     for key, value in values.items():
-        if not 0.0 <= value < 1.0:
-            raise ConfigError(f"{rule}: {key}={value} is out of range; allowed is 0 or more and less than 1.")
+        entries = value if isinstance(value, Sequence) else [value]
+        if not all(0.0 <= entry < 1.0 for entry in entries):
+            allowed = "are numbers" if isinstance(value, Sequence) else "is a number"
+            raise ConfigError(f"optimizer.{key}={shown(value)} is not possible; allowed {allowed} from 0 to below 1.")

@@ -28,7 +28,7 @@ class SGDMomentum(Rule):
         momentum: float = 0.9,
         **shared: Unpack[Shared],
     ) -> None:
-        fractions("SGDMomentum", momentum=momentum)
+        fractions(momentum=momentum)
         super().__init__(params, {"lr": lr, "momentum": momentum}, **shared)
 
     def init(self, p: Tensor, state: State, h: Hyperparameters) -> None:

@@ -3,7 +3,7 @@
 import math
 import re
 
-from steepest.errors import ConfigError
+from steepest.errors import ConfigError, shown
 
 Duration = int | float | str
 """An int counts optimizer steps, a float from 0.0 to 1.0 is a fraction of the run, a str such as "3 epochs" epochs.
@@ -26,7 +26,7 @@ def check(value: Duration, key: str, positive: bool = False) -> None:
     if not (0 < amount < math.inf if positive else 0 <= amount < math.inf):
         least, zero = ("1", "above 0.0, up to") if positive else ("0", "from 0.0 to")
         raise ConfigError(
-            f"{key}={value!r} is not a duration; allowed are optimizer steps (an integer of {least} or more), "
+            f"{key}={shown(value)} is not a duration; allowed are optimizer steps (an integer of {least} or more), "
             f'a fraction of the run ({zero} 1.0) or epochs ("3 epochs").'
         )
 

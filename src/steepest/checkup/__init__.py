@@ -1,0 +1,1 @@
+"""The checks of `steepest doctor`: each looks at one thing of this machine."""
