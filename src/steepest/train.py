@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from steepest import build, schema
 from steepest.assemble import assemble
 from steepest.config import resolved
 from steepest.errors import ConfigError
@@ -24,7 +25,6 @@ from steepest.runs.identity import run_id, source_digest, versions
 from steepest.runs.lock import taken
 from steepest.runs.log import logging_aside
 from steepest.runs.weights import checkpoint_of, weights_digest
-from steepest.schema import check
 
 
 def train(cfg: DictConfig) -> float:
@@ -36,8 +36,9 @@ def train(cfg: DictConfig) -> float:
         ConfigError: before any training, for what the user can mend.
         SystemExit: the run was asked to end from outside; the code is 128 and the signal's number.
     """
-    check(cfg)
+    schema.check(cfg)
     settle(cfg)
+    build.check(cfg)
     cfg.paths.data_dir = str(Path(cfg.paths.data_dir).absolute())  # so that the run finds its data from any folder
     config = resolved(cfg)
     digest = source_digest(config)

@@ -1,7 +1,6 @@
 """Saves what a run needs to go on exactly, keeps the best model, and takes a cut run up again."""
 
 import random
-from pathlib import Path
 from typing import Any
 
 import numpy as np
