@@ -1,5 +1,6 @@
 """Runs in processes of their own that are killed, as by kill -9, at a chosen moment."""
 
+import contextlib
 import functools
 import json
 import math
@@ -41,6 +42,8 @@ def run(words, kills=(), runs_dir="runs"):
     for moment in kills:
         process, _ = start(words, moment)
         process.join()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its loader workers: else the last of them outlive the tests
         # A clock may come too late for a run that has less and less to do.
         assert process.exitcode == -signal.SIGKILL or isinstance(moment, float), process.exitcode
     process, moments = start(words, None)
@@ -63,6 +66,7 @@ def train_until(folder, words, moment, moments):
     from steepest.config import compose
     from steepest.train import train
 
+    os.setpgrp()
     os.chdir(folder)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
