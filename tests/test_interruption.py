@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from steepest.callbacks.interruption import Interruption
 from steepest.config import compose
 from steepest.errors import ConfigError
 from steepest.runs.folder import RunFolder
@@ -109,6 +110,20 @@ def test_a_signal_between_two_micro_batches_waits_for_the_step(sending):
     with pytest.raises(SystemExit):
         train(compose([*WORDS, "batch=large", "batch.size=128", "batch.micro_size=32"]))
     assert folder().summary["opt_steps"] == 2
+
+
+def test_a_loader_worker_leaves_ctrl_c_to_the_run_and_ends_when_it_is_terminated(capfd):
+    interruption = Interruption()
+    codes = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        child = os.fork()
+        if not child:
+            interruption.handle(number, None)
+            os._exit(0)
+        codes[number] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert codes == {signal.SIGINT: 0, signal.SIGTERM: 143}
+    assert capfd.readouterr().err == ""
+    assert interruption.signal is None
 
 
 def test_a_signal_before_training_begins_ends_the_run_as_preempted(monkeypatch):

@@ -22,6 +22,7 @@ class Interruption(pl.Callback):
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
+        self._process = os.getpid()
 
     def preempted(self) -> Preempted:
         """The exception that ends the run."""
@@ -73,6 +74,10 @@ class Interruption(pl.Callback):
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Note the signal, or end at once."""
+        if os.getpid() != self._process:  # a loader worker, which got this handler by its fork; the run ends it
+            if number == signal.SIGTERM:
+                os._exit(128 + number)
+            return
         if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
         if not self.signal and number == signal.SIGINT:
