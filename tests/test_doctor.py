@@ -80,7 +80,8 @@ def versions(monkeypatch, **known):
     monkeypatch.setattr(basics, "version", version)
 
 
-def test_this_machine_is_described_and_nothing_is_left_behind(run):
+def test_this_machine_is_described_and_nothing_is_left_behind(run, monkeypatch):
+    monkeypatch.delenv("STEEPEST_DATA_DIR", raising=False)
     before = sorted(Path().rglob("*"))
     code, output = run()
     assert code == 0

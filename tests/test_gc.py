@@ -135,7 +135,7 @@ def test_a_run_that_begins_after_the_question_is_left_alone(monkeypatch, capsys)
         assert main(["gc"]) == 1
     assert content() == before
     printed = capsys.readouterr()
-    assert "is in use by process" in printed.err
+    assert "is in use by this process" in printed.err
     assert printed.out.endswith("\n0 B freed.\n")
 
 

@@ -55,7 +55,7 @@ def rows(status: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str
                 f"{summary['examples'] / max(summary['wall_s'], 1e-9):,.0f} examples/s   "
                 f"{summary['parameters']:,} parameters",
             ),
-            *(("note", remark) for remark in summary["remarks"]),
+            *(("note", remark) for remark in summary.get("remarks", [])),
         ]
     return found
 
