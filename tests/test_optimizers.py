@@ -111,7 +111,7 @@ def test_equals_its_twin_step_for_step(name, dtype, tolerance, decay):
     rule = type(optimizer)
     if rule.twin is None:
         pytest.skip(f"{name} names no independent implementation; its formula is tested above")
-    own = {key: value for key, value in optimizer.defaults.items() if key != "weight_decay_form"}
+    own = {key: value for key, value in optimizer.defaults.items() if key not in ("weight_decay_form", "cautious")}
     twin = get_class(rule.twin)(theirs, **own, **rule.twin_options)
     for step in range(50):
         set_gradients(ours, step)
@@ -345,7 +345,7 @@ def test_values_out_of_range_are_named(name, changed, said):
 
 def test_a_rule_that_looks_beyond_entries_refuses_sparse_gradients():
     class Norm(Rule):
-        elementwise = False
+        reach = "tensor"
 
         def update(self, p, g, state, h):
             p.sub_(h["lr"] * g / g.norm())

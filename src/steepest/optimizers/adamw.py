@@ -26,6 +26,7 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
         weight_decay_form: str = "times_lr",
+        cautious: bool = False,
         maximize: bool = False,
     ) -> None:
         super().__init__(
@@ -35,5 +36,6 @@ class AdamW(Adam):
             eps,
             weight_decay=weight_decay,
             weight_decay_form=weight_decay_form,
+            cautious=cautious,
             maximize=maximize,
         )
