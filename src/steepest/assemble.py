@@ -1,12 +1,14 @@
 """The straight line of one run, from its configuration to its parts: data, model, optimizer, schedule, task."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from steepest.batch import BatchPlan
@@ -14,6 +16,9 @@ from steepest.budget import Budget
 from steepest.build import build, reported
 from steepest.errors import ConfigError, shown
 from steepest.launchers.machine import world_size
+from steepest.optimizers.composite import evaluates_elsewhere
+from steepest.routing.assignment import Row, assignment
+from steepest.routing.routes import Route, Routing
 from steepest.runs.weights import checkpoint_of, load_weights
 from steepest.schedules.driver import apply
 from steepest.schedules.duration import to_steps
@@ -27,6 +32,7 @@ class Parts:
 
     data: pl.LightningDataModule
     task: Any
+    assignment: list[Row]
     plan: BatchPlan
     total_steps: int
     validation_steps: int
@@ -43,8 +49,9 @@ def assemble(cfg: DictConfig) -> Parts:
     # Convolutions have a switch of their own.
     torch.backends.cudnn.allow_tf32 = cfg.precision.float32_matmul != "highest"
     batch, schedule, lr = build(cfg.batch), build(cfg.schedule), learning_rate(cfg.optimizer)
-    with reported(cfg.optimizer, "optimizer"):
-        build(cfg.optimizer)([nn.Parameter(torch.zeros(1, 1))])  # a trial: its values are told of before data is read
+    for node, path in optimizers(cfg):
+        with reported(node, path), at(path):
+            Routing(build(node))(nn.Linear(1, 1))  # a trial: its values are told of before data is read
     data = build(cfg.dataset)
     data.setup()
     if not data.num_val:
@@ -56,30 +63,87 @@ def assemble(cfg: DictConfig) -> Parts:
     plan = batch.plan(data.num_train, world_size(cfg))
     data.attach(batch_size=plan.micro_size, accumulate=plan.accumulate, exact=plan.exact, seed=cfg.seed)
     total = Budget(**cfg.budget).total_steps(plan.steps_per_epoch, plan.size)
-    lr *= plan.lr_factor
-    schedule = schedule.bind(lr=lr, steps_per_epoch=plan.steps_per_epoch, total=total)
+    schedule = schedule.bind(lr=lr * plan.lr_factor, steps_per_epoch=plan.steps_per_epoch, total=total)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model = fitting(cfg, data)
     rehearse(model, plan.micro_size, data, cfg.choices)
     if cfg.init_from:
         load_weights(model, checkpoint_of(cfg.init_from, cfg.paths.runs_dir))
-    optimizer = build(cfg.optimizer, lr=lr)
+    optimizer = routing(cfg, plan.lr_factor)
     task = build(cfg.task, model=model, optimizer=optimizer, schedule=schedule, total_steps=total, plan=plan)
     with reported(cfg.optimizer, "optimizer"):
         trial = task.configure_optimizers()
+    require_support(trial, cfg, plan)
+    rows = assignment(trial, model)
     apply(schedule, trial, 0, total)  # what does not fit together says so now
+    if hasattr(trial, "close"):
+        trial.close()  # it looks into the model
     every = to_steps(cfg.validation.every, total, plan.steps_per_epoch, key="validation.every")
-    return Parts(data, task, plan, total, min(max(1, every), total))
+    return Parts(data, task, rows, plan, total, min(max(1, every), total))
 
 
-def learning_rate(optimizer: DictConfig) -> float:
+def learning_rate(optimizer: DictConfig, path: str = "optimizer") -> float:
     """The configured learning rate, before `batch.lr_scaling`."""
     if "lr" not in optimizer:
-        raise ConfigError("optimizer.lr is missing; allowed is a number of 0 or more.")
+        raise ConfigError(f"{path}.lr is missing; allowed is a number of 0 or more.")
     lr = optimizer.lr
     if isinstance(lr, bool) or not isinstance(lr, int | float):
-        raise ConfigError(f"optimizer.lr={shown(lr)} is not possible; allowed is a number of 0 or more.")
+        raise ConfigError(f"{path}.lr={shown(lr)} is not possible; allowed is a number of 0 or more.")
     return lr
+
+
+def optimizers(cfg: DictConfig) -> Iterator[tuple[DictConfig, str]]:
+    """The nodes of all optimizers, and where they stand."""
+    yield cfg.optimizer, "optimizer"
+    for name, route in cfg.routing.items():
+        if route.get("optimizer"):
+            yield route.optimizer, f"routing.{name}.optimizer"
+
+
+@contextmanager
+def at(path: str) -> Iterator[None]:
+    """Let what an optimizer says of its values name where they stand: optimizers themselves say optimizer.lr."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("optimizer.", f"{path}.", 1)) from None
+
+
+def routing(cfg: DictConfig, lr_factor: float) -> Routing:
+    """What makes the optimizer of a model, the learning rates of all its parts scaled for the batch."""
+    made = {path: build(node, lr=learning_rate(node, path) * lr_factor) for node, path in optimizers(cfg)}
+    routes = {}
+    for name, route in cfg.routing.items():
+        values: Any = OmegaConf.to_container(route, resolve=True)
+        routes[str(name)] = Route(**{**values, "optimizer": made.get(f"routing.{name}.optimizer")})
+    return Routing(made["optimizer"], routes)
+
+
+def require_support(optimizer: Any, cfg: DictConfig, plan: BatchPlan) -> None:
+    """Raise ConfigError for what an optimizer cannot do, by how far it looks."""
+    reach, name = getattr(optimizer, "reach", "element"), f"optimizer={cfg.choices.optimizer}"
+    devices, sharded = world_size(cfg), OmegaConf.is_config(cfg.trainer.strategy)
+    if reach == "closure":
+        why = f"{name} evaluates the loss several times a step, which is not possible with"
+        for key, given in (("clip.norm", cfg.clip.norm), ("clip.value", cfg.clip.value)):
+            if given is not None:
+                raise ConfigError(f"{why} {key}={given:g}; allowed is null.")
+        if plan.accumulate > 1:
+            raise ConfigError(
+                f"{why} the {plan.accumulate} micro-batches of batch.micro_size={plan.micro_size}; "
+                "allowed is one micro-batch, as large as the batch."
+            )
+        if devices > 1:
+            raise ConfigError(f"{why} {devices} devices, which would each take their own way; allowed is one.")
+    if reach in ("closure", "module") and cfg.precision.lightning == "16-mixed":
+        raise ConfigError(
+            f"{name} is not possible with precision={cfg.choices.precision}, whose loss is scaled; "
+            "allowed are fp32, fp64, tf32 and bf16_mixed."
+        )
+    if sharded and (reach == "module" or evaluates_elsewhere(optimizer)):
+        raise ConfigError(
+            f"{name} needs whole parameters, which trainer={cfg.choices.trainer} shards; allowed is ddp, or one device."
+        )
 
 
 def fitting(cfg: DictConfig, data: Any) -> nn.Module:

@@ -1,9 +1,12 @@
 """The `steepest` command. Nothing here imports torch, so that a mistake in a command line is answered at once."""
 
 import argparse
+import contextlib
+import io
 import math
 import os
 import sys
+from collections.abc import Iterator
 from pkgutil import resolve_name
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,6 +17,7 @@ from steepest.config import conf_dir, spelled_out, with_choices
 from steepest.errors import ConfigError
 from steepest.mistakes import OF_THE_USER, check_words, sentence
 from steepest.targets import ALLOW_VARIABLE, allowed
+from steepest.unknown import OF_STUDIES
 
 USAGE = """usage: steepest COMMAND ...
 
@@ -83,8 +87,23 @@ def train(arguments: list[str]) -> int:
             mistakes += 1
             return math.nan
 
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
+    with help_of_a_run() if {"-h", "--help"} & set(words) else contextlib.nullcontext():
+        run()
     return 2 if mistakes else 0
+
+
+@contextlib.contextmanager
+def help_of_a_run() -> Iterator[None]:
+    """Leave out of Hydra's help, which lists every folder of conf/, those that a run does not choose from."""
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text):
+            yield
+    finally:  # Hydra exits when it has printed
+        for line in text.getvalue().splitlines():
+            if line.partition(": ")[0] not in OF_STUDIES:
+                print(line)
 
 
 def targets_allowed(arguments: list[str]) -> tuple[list[str], str]:

@@ -14,6 +14,7 @@ Prints shell code (bash; zsh after compinit) that makes TAB complete groups, val
 and `python train.py`, and the commands of steepest. Put that line into ~/.bashrc to have it in every shell."""
 
 HIDDEN = ("_target_", "_partial_", "defaults", "hydra", "run")
+OF_STUDIES = ("search",)  # folders that no run chooses from
 FLAGS = ("--allow-target", "--cfg", "--config-dir", "--help", "--info", "--multirun", "-m")
 NOT_OURS = "not ours"
 
@@ -154,7 +155,7 @@ def chosen(conf: Path, words: list[str], group: str) -> list[Path]:
 
 def groups(conf: Path) -> list[str]:
     """The names of the config groups, such as `optimizer`."""
-    return sorted({str(file.parent.relative_to(conf)) for file in conf.glob("*/**/*.yaml")})
+    return sorted({str(file.parent.relative_to(conf)) for file in conf.glob("*/**/*.yaml")} - set(OF_STUDIES))
 
 
 def has_keys(folder: Path) -> bool:

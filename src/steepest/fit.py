@@ -16,10 +16,12 @@ from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEn
 from steepest.assemble import Parts, clipping
 from steepest.build import build
 from steepest.callbacks.checkpoints import Checkpoints
+from steepest.callbacks.evaluation_weights import EvaluationWeights
 from steepest.callbacks.interruption import Interruption
 from steepest.callbacks.norms import Norms
 from steepest.callbacks.recorder import Recorder
 from steepest.config import resolved
+from steepest.routing.assignment import summary as summary_of
 from steepest.runs.checkpoint import AtomicCheckpointIO
 from steepest.runs.folder import Diverged, Preempted, RunFolder
 from steepest.tasks.counters import Clock
@@ -60,7 +62,8 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
             *([norms] if norms else []),
             recorder,
             *build(cfg.callbacks).values(),
-            checkpoints,  # last: it saves what the others have done
+            checkpoints,  # it saves what the others have done
+            EvaluationWeights(),  # last: the best model is saved before training goes on with other weights
         ],
         # Under SLURM too: Lightning's own handling saves in the middle of a backward pass and requeues by itself.
         plugins=[
@@ -78,7 +81,7 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
     try:
         with interruptible():
             if trainer.is_global_zero:
-                mirror(folder, loggers, resolved(cfg))
+                mirror(folder, loggers, {**resolved(cfg), "parameter_groups": summary_of(parts.assignment)})
             trainer.fit(parts.task, datamodule=parts.data, ckpt_path=cfg.run.resume, weights_only=True)
             trainer.test(parts.task, datamodule=parts.data, verbose=False)
         status = "finished"
@@ -152,5 +155,6 @@ def summarise(
         "grad_evals": counters.grad_evals,
         "wall_s": round(counters.wall_s, 3),
         "parameters": sum(p.numel() for p in task.model.parameters()),
+        "parameter_groups": summary_of(parts.assignment),
         "remarks": remarks(resolved(cfg)),
     }

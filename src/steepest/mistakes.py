@@ -20,7 +20,7 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from steepest.errors import ConfigError, did_you_mean, shown
-from steepest.unknown import COMBINED, composed, nearest_keys, unknown_key, unknown_value, values_of
+from steepest.unknown import COMBINED, OF_STUDIES, composed, nearest_keys, unknown_key, unknown_value, values_of
 
 OF_THE_USER = (HydraException, InterpolationResolutionError, MissingMandatoryValue, YAMLError)
 """Errors of the libraries that speak of what the user wrote; others speak of our own faults."""
@@ -47,6 +47,8 @@ def check_words(arguments: Sequence[str]) -> None:
         key, value = override.key_or_group, override.value()
         if not key:
             raise ConfigError(f"'{override.input_line}' names no key; allowed is key=value.")
+        if key.partition(".")[0] in OF_STUDIES:
+            raise ConfigError(f"{override.input_line} is not possible, since a run has no search; allowed are values.")
         names = values_of(key)
         number = value is None or isinstance(value, bool | int | float)
         several = isinstance(value, list) and key not in COMBINED

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from steepest.budget import Budget
 from steepest.errors import ConfigError
+from steepest.routing import KINDS, Kind
 from steepest.schedules import duration
 
 
@@ -131,6 +132,17 @@ class Optimizer(Part):
     partial: Literal[True] = Field(alias="_partial_", description="true, since the parameters are given later")
 
 
+class Route(Node):
+    """An entry of the group `routing`."""
+
+    kinds: list[Kind] = Field(default=[], description=f"a list of {', '.join(KINDS)}")
+    patterns: list[str] = Field(default=[], description="a list of patterns of parameter names")
+    exclude: list[str] = Field(default=[], description="a list of patterns of parameter names")
+    optimizer: Optimizer | None = Field(default=None, description="a mapping with _target_, or null")
+    lr_multiple: float = Field(default=1.0, ge=0, description="a number of 0 or more")
+    weight_decay: float | None = Field(default=None, ge=0, description="a number of 0 or more, or null")
+
+
 NODES = Field(description="a mapping of names to nodes with _target_ (~group.name leaves one out)")
 
 
@@ -154,6 +166,7 @@ class Config(Node):
     model: Part
     task: Part
     optimizer: Optimizer
+    routing: dict[str, Route] = Field(description="a mapping of names to routes")
     schedule: Part
     batch: Part
     callbacks: dict[str, Part] = NODES

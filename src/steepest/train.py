@@ -18,8 +18,11 @@ from steepest.errors import ConfigError
 from steepest.fit import fit
 from steepest.launchers.machine import ranks, settle
 from steepest.launchers.ranks import run_ranks
+from steepest.routing.assignment import as_csv
+from steepest.routing.assignment import show as show_assignment
 from steepest.runs.checkpoint import Position, newest
 from steepest.runs.closing import show
+from steepest.runs.files import write_atomically
 from steepest.runs.folder import RunFolder
 from steepest.runs.identity import run_id, source_digest, versions
 from steepest.runs.lock import taken
@@ -53,6 +56,8 @@ def train(cfg: DictConfig) -> float:
             if folder.has_result and not cfg.force:  # by a process that was faster
                 return again(folder, digest)
             begin(cfg, folder, digest)
+            write_atomically(folder.path / "parameters.csv", lambda file: file.write(as_csv(parts.assignment).encode()))
+            show_assignment(parts.assignment)
             log_to(folder.log_file)
             with telling(folder), folder.attempt():
                 if ranks(cfg) > 1:

@@ -16,10 +16,15 @@ COMBINED = ("callbacks", "logger")
 HIDDEN = ("run", "choices")
 """Nodes that are not for the command line."""
 
+OF_STUDIES = ("search",)
+"""Folders of conf/ that a run does not choose from."""
+
 
 def values_of(group: str) -> list[str]:
     """The values of a group; none where it is no group."""
-    return sorted(file.stem for file in (conf_dir() / group).glob("*.yaml")) if group else []
+    if not group or group in OF_STUDIES:
+        return []
+    return sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
 
 
 def unknown_value(file: str, names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import nn
 from torchvision.models import VisionTransformer
@@ -34,6 +35,9 @@ class ViT(VisionTransformer):
     has a gradient in the very first step. Second derivatives need torch's plain attention, chosen by
     `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`. Wrong values raise `ConfigError`.
     """
+
+    undecayed: ClassVar[tuple[str, ...]] = ("norm", "bias")
+    """Kinds of parameters that no weight decay should act on, as usual for transformers."""
 
     def __init__(
         self,

@@ -12,8 +12,10 @@ from torchmetrics import MeanMetric
 
 from steepest.batch import BatchPlan
 from steepest.errors import ConfigError
+from steepest.optimizers.natural_gradient import kl_divergence
 from steepest.schedules.driver import apply
 from steepest.schedules.schedule import Schedule
+from steepest.tasks import closures
 from steepest.tasks.counters import Counters, RunningMean
 from steepest.tasks.quick import QuickHooks
 
@@ -25,7 +27,7 @@ class Classification(QuickHooks, pl.LightningModule):
 
     Args:
         model: maps inputs [B, ...] to logits [B, classes].
-        optimizer: makes the optimizer from the parameters.
+        optimizer: makes the optimizer of a module.
         schedule: gives the learning rate's factor at each step.
         total_steps: optimizer steps that the schedule spans.
         plan: the batch of one step.
@@ -40,7 +42,7 @@ class Classification(QuickHooks, pl.LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Callable[..., Optimizer],
+        optimizer: Callable[[nn.Module], Optimizer],
         schedule: Schedule,
         total_steps: int,
         plan: BatchPlan,
@@ -53,6 +55,7 @@ class Classification(QuickHooks, pl.LightningModule):
         self.total_steps, self.plan, self.label_smoothing = total_steps, plan, label_smoothing
         self.counters = Counters()
         self.sharded = False
+        self.batch: Batch | None = None
         self.train_loss = RunningMean()
         self.eval_loss, self.eval_accuracy = MeanMetric(), MeanMetric()
 
@@ -61,9 +64,19 @@ class Classification(QuickHooks, pl.LightningModule):
         x, y = batch
         return F.cross_entropy(self.model(x), y, label_smoothing=self.label_smoothing)
 
+    def loss_and_divergence(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The training loss, and the mean KL divergence from the present predictions, whose Hessian is the Fisher matrix.
+
+        Both are scalars with their graph; the divergence is 0, and so is its gradient.
+        """
+        x, y = batch
+        logits = self.model(x)
+        return F.cross_entropy(logits, y, label_smoothing=self.label_smoothing), kl_divergence(logits)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one micro-batch; Lightning divides by the number of micro-batches of a step."""
         loss, plan = self.loss(batch), self.plan
+        self.batch = batch
         if plan.exact:  # micro-batches may differ by one in size; loss and gradient are still means over all examples
             loss = loss * (len(batch[1]) * plan.accumulate * self.trainer.world_size / plan.size)
         self.counters.grad_evals += batch_idx % plan.accumulate == 0
@@ -75,7 +88,10 @@ class Classification(QuickHooks, pl.LightningModule):
     ) -> None:
         """One update at the schedule's learning rate, which depends on nothing but the step's number."""
         apply(self.schedule, optimizer, self.counters.opt_step, self.total_steps)
-        optimizer.step(closure=optimizer_closure)
+        if closures.evaluates_loss(optimizer):
+            closures.step(self, optimizer, optimizer_closure)
+        else:
+            optimizer.step(closure=optimizer_closure)
         self.counters.opt_step += 1
         self.counters.examples += self.plan.size
 
@@ -125,7 +141,7 @@ class Classification(QuickHooks, pl.LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """The optimizer alone; the schedule is a function of the step (see `optimizer_step`)."""
-        return self.optimizer(self.model.parameters())
+        return self.optimizer(self.model)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps what was spent."""

@@ -1,0 +1,215 @@
+"""The space that a study tunes an optimizer in: conf/search/<optimizer>.yaml, or its family's. No run reads it."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from steepest.config import conf_dir
+from steepest.errors import ConfigError, did_you_mean, listed, near, shown
+from steepest.targets import target
+
+SCALES = {
+    "linear": (lambda x: x, lambda y: y),
+    "log": (math.log, math.exp),
+    "log_one_minus": (lambda x: -math.log1p(-x), lambda y: -math.expm1(-y)),
+}
+"""A scale's function, which rises, and its inverse. The last one is for momenta and betas: 0.9, 0.99, 0.999 are even."""
+
+RANGE, CHOICES, BESIDE = ("low", "high", "scale"), ("choices",), ("typical", "source")
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """The values of one hyperparameter: from low to high on a scale, or choices."""
+
+    key: str
+    """Its name, such as `lr`, or one of a list's: `betas[1]`."""
+    source: str
+    low: float = math.nan
+    high: float = math.nan
+    scale: str = "linear"
+    choices: tuple[Any, ...] = ()
+    typical: tuple[float, float] | None = None
+    """The specification's typical range: a label, too narrow to be the space."""
+
+    def value(self, u: float) -> Any:
+        """The value at a share u of [0, 1)."""
+        if self.choices:
+            return self.choices[int(u * len(self.choices))]
+        there, back = SCALES[self.scale]
+        low, high = there(self.low), there(self.high)
+        return min(max(back(low + u * (high - low)), self.low), self.high)
+
+    def share(self, value: float) -> float:
+        """How far between low and high a value lies, on the scale; infinite where the scale does not reach."""
+        there, _ = SCALES[self.scale]
+        low, high = there(self.low), there(self.high)
+        try:
+            return (there(value) - low) / (high - low)
+        except ValueError:  # the logarithm of a weight decay of 0
+            return -math.inf if value < self.low else math.inf
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The space of one optimizer."""
+
+    optimizer: str
+    file: str
+    """The optimizer whose file it is: itself, or its family."""
+    dimensions: tuple[Dimension, ...]
+    defaults: Mapping[str, Any]
+    """All hyperparameters as the optimizer's yaml states them."""
+
+
+def search_space(optimizer: str, conf: Path | None = None) -> SearchSpace:
+    """The space of an optimizer; where it has no file, that of the nearest class it derives from which has one.
+
+    Of a family's space the hyperparameters that the optimizer does not have are left out.
+
+    Args:
+        optimizer: a value of the group `optimizer`.
+        conf: the configuration folder.
+
+    Raises:
+        ConfigError: an unknown optimizer, one without a space, or a file that is not as it should be.
+    """
+    conf = conf or conf_dir()
+    known = sorted(file.stem for file in (conf / "optimizer").glob("*.yaml"))
+    if optimizer not in known:
+        meant = did_you_mean(near(optimizer, known))
+        raise ConfigError(f"optimizer={shown(optimizer)} is unknown;{meant} allowed are {', '.join(known)}.")
+    node = _loaded(conf / "optimizer" / f"{optimizer}.yaml")
+    defaults = {key: value for key, value in node.items() if not key.startswith("_")}
+    for name in _family(optimizer, node):
+        file = conf / "search" / f"{name}.yaml"
+        if file.is_file():
+            entries = _loaded(file)
+            if name != optimizer:
+                entries = {key: entry for key, entry in entries.items() if _has(defaults, key)}
+            dimensions = tuple(_dimension(f"search/{name}.yaml", key, entries[key], defaults) for key in entries)
+            return SearchSpace(optimizer, name, dimensions, defaults)
+    raise ConfigError(f"optimizer={optimizer} has no search space; allowed is a file search/{optimizer}.yaml.")
+
+
+def sample(space: SearchSpace, point: Sequence[float]) -> dict[str, Any]:
+    """The hyperparameters at a point of the unit cube, such as one of `scipy.stats.qmc.Sobol`.
+
+    Args:
+        space: of an optimizer.
+        point: a number of [0, 1) for each dimension.
+
+    Returns:
+        Those of the space, lists whole: {"lr": 3e-4, "betas": [0.9, 0.99]}.
+    """
+    if len(point) != len(space.dimensions) or not all(0.0 <= u < 1.0 for u in point):
+        raise ValueError(f"{list(point)} is no point of [0, 1)^{len(space.dimensions)}.")
+    setting: dict[str, Any] = {}
+    for dimension, u in zip(space.dimensions, point, strict=True):
+        name, place = _parts(dimension.key)
+        if place is None:
+            setting[name] = dimension.value(float(u))
+        else:
+            setting.setdefault(name, list(space.defaults[name]))[place] = dimension.value(float(u))
+    return setting
+
+
+def on_edge(space: SearchSpace, setting: Mapping[str, Any], margin: float = 0.05) -> list[str]:
+    """The hyperparameters of a setting that lie on a border of their range, or beyond it.
+
+    A best value there says that the space may be too narrow. Choices have no border.
+
+    Args:
+        space: of an optimizer.
+        setting: as `sample` gives it.
+        margin: the share of a range, on its scale, that counts as its border. Quasi-random points fall into each
+            border of this width about margin times their number.
+    """
+    ranges = [dimension for dimension in space.dimensions if not dimension.choices]
+    return [d.key for d in ranges if not margin < d.share(_value(setting, d.key)) < 1.0 - margin]
+
+
+def _loaded(file: Path) -> dict[str, Any]:
+    found = OmegaConf.to_container(OmegaConf.load(file))
+    if not isinstance(found, dict) or not found:
+        raise ConfigError(f"{file.parent.name}/{file.name} holds nothing; allowed is a mapping.")
+    return {str(key): value for key, value in found.items()}
+
+
+def _family(optimizer: str, node: Mapping[str, Any]) -> Iterator[str]:
+    """The optimizer, then the modules of the classes that its class derives from."""
+    yield optimizer
+    for base in getattr(target(node), "__mro__", ()):
+        yield base.__module__.rpartition(".")[2]
+
+
+def _parts(key: str) -> tuple[str, int | None]:
+    """`betas[1]` is ("betas", 1), `lr` is ("lr", None)."""
+    name, bracket, place = key.removesuffix("]").partition("[")
+    return name, int(place) if bracket else None
+
+
+def _value(values: Mapping[str, Any], key: str) -> Any:
+    name, place = _parts(key)
+    return values[name] if place is None else values[name][place]
+
+
+def _has(values: Mapping[str, Any], key: str) -> bool:
+    try:
+        _value(values, key)
+    except (KeyError, IndexError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _dimension(file: str, key: str, entry: Any, defaults: Mapping[str, Any]) -> Dimension:
+    """An entry of a file as a dimension; raises ConfigError where it is none."""
+    if not _has(defaults, key):
+        meant = did_you_mean(near(key, defaults))
+        raise ConfigError(f"{file}: {key} is unknown;{meant} the optimizer has {listed(defaults)}.")
+    kind = CHOICES if isinstance(entry, dict) and "choices" in entry else RANGE
+    if not isinstance(entry, dict) or not {*kind, "source"} <= {*entry} <= {*kind, *BESIDE}:
+        raise ConfigError(
+            f"{file}: {key}={shown(entry)} is not possible; allowed are low, high and scale, or choices, with source "
+            "and, where there is one, typical."
+        )
+
+    def refuse(name: str, allowed: str) -> ConfigError:
+        return ConfigError(f"{file}: {key}.{name}={shown(entry[name])} is not possible; allowed is {allowed}.")
+
+    if not isinstance(entry["source"], str) or not entry["source"]:
+        raise refuse("source", "text")
+    if kind is CHOICES:
+        choices = entry["choices"]
+        if not isinstance(choices, list) or not choices or any(choices.count(one) > 1 for one in choices):
+            raise refuse("choices", "a list of different values")
+        numbers = [one for one in choices if _number(one)] or [math.nan]
+        low, high = min(numbers), max(numbers)
+    else:
+        low, high, scale = (entry[name] for name in RANGE)
+        if scale not in SCALES:
+            raise refuse("scale", f"one of {', '.join(SCALES)}")
+        least, most = {"linear": (-math.inf, math.inf), "log": (0.0, math.inf), "log_one_minus": (-math.inf, 1.0)}[
+            scale
+        ]
+        if not _number(low) or not least < low:
+            raise refuse("low", f"a number above {least:g}" if math.isfinite(least) else "a number")
+        if not _number(high) or not low < high < most:
+            raise refuse(
+                "high", f"a number above low={low:g}" + (f" and below {most:g}" if math.isfinite(most) else "")
+            )
+    typical = entry.get("typical")
+    if typical is not None:
+        pair = isinstance(typical, list) and len(typical) == 2 and all(map(_number, typical))
+        if not pair or not low <= typical[0] <= typical[1] <= high:
+            raise refuse("typical", f"a list of 2 numbers from {low:g} to {high:g}")
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+    return Dimension(key, **given)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,61 @@
+"""Steps of optimizers that evaluate the loss themselves (L-BFGS, Newton, natural gradient)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+
+def evaluates_loss(optimizer: Any) -> bool:
+    """Whether the optimizer's step needs a closure that keeps the graph of the loss."""
+    return getattr(optimizer, "reach", None) == "closure"
+
+
+def step(task: Any, optimizer: Any, closure: Callable[[], Any] | None) -> None:
+    """One step on the batch that `closure` leaves in `task.batch`, by an optimizer that evaluates the loss as often as it likes.
+
+    Lightning's closure is run once, for what hangs on it: the mean loss, the counters, the callbacks. It gives a loss
+    without graph, so the optimizer is given one of our own. That is a fixed function of the parameters: every evaluation
+    has the same dropout, and the running statistics of batch normalisation move once a step.
+    """
+    assert closure is not None
+    task.trainer.strategy.optimizer_step(Alone(task, optimizer.optimizer), closure)
+
+
+class Alone:
+    """An optimizer as Lightning's strategy steps it, that runs Lightning's closure once and steps by its own."""
+
+    def __init__(self, task: Any, optimizer: Optimizer) -> None:
+        self.task, self.optimizer = task, optimizer
+        self.param_groups = optimizer.param_groups
+
+    def step(self, closure: Callable[[], Any]) -> Any:
+        """Both, one after the other."""
+        loss = closure()
+        buffers = [buffer.clone() for buffer in self.task.buffers()]
+        self.optimizer.step(BatchLoss(self.task, self.optimizer))
+        with torch.no_grad():
+            for buffer, kept in zip(self.task.buffers(), buffers, strict=True):
+                buffer.copy_(kept)
+        return loss
+
+
+class BatchLoss:
+    """The training loss of the task's batch as a function of the parameters, with its graph."""
+
+    def __init__(self, task: Any, optimizer: Any) -> None:
+        self.task = task
+        self.evaluate = task.loss_and_divergence if len(optimizer.closure_returns) == 2 else task.loss
+        self._devices = [task.device] if task.device.type == "cuda" else []
+        self._random = torch.get_rng_state(), [torch.cuda.get_rng_state(device) for device in self._devices]
+
+    def __call__(self) -> Any:
+        """The loss, or the loss and the divergence from the model's present predictions."""
+        self.task.counters.grad_evals += 1
+        with torch.random.fork_rng(self._devices), self.task.trainer.precision_plugin.train_step_context():
+            cpu, cuda = self._random
+            torch.set_rng_state(cpu)
+            for device, state in zip(self._devices, cuda, strict=True):
+                torch.cuda.set_rng_state(state, device)
+            return self.evaluate(self.task.batch)

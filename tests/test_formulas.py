@@ -1,0 +1,169 @@
+"""Every optimizer of conf/optimizer against tests/formulas.py, its formula in numpy written apart from the rule."""
+
+import formulas
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from torch import nn
+
+from steepest.build import build
+from steepest.config import conf_dir
+
+NODES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "optimizer").glob("*.yaml"))}
+
+ELSEWHERE = {
+    "newton": "its update needs the loss, not a gradient",
+    "lbfgs": "its update needs the loss, not a gradient",
+    "conjugate_gradient": "its update needs the loss, not a gradient",
+    "natural_gradient": "its update needs the loss, not a gradient",
+    "kfac": "its update needs the module",
+    "torch": "no rule of ours",
+    "library": "no rule of ours",
+}
+"""Optimizers without a formula here, and why; their own test files hold them to theirs."""
+
+OPTIONS = {
+    "nesterov": [{"form": "lookahead"}, {"form": "lookahead", "momentum": 0.5}],
+    "adagrad": [{"initial_accumulator": 0.5}],
+    "rmsprop": [
+        {"eps_inside_root": inside, "centered": centered, "momentum": momentum, "eps": 1e-3}
+        for inside in (False, True)
+        for centered in (False, True)
+        for momentum in (0.0, 0.9)
+    ],
+    "amsgrad": [{"bias_correction": False}],
+    "nadam": [{"momentum_decay": 0.3}],
+    "radam": [{"betas": [0.9, 0.999], "eps": 1e-2}, {"betas": [0.9, 0.5], "eps": 1e-2}],
+    "adabelief": [{"eps": 1e-2}],
+    "lamb": [{"trust_bounds": [0.5, 2.0]}, {"trust_bounds": [0.0, 0.1], "eps": 1e-2}],
+    "lars": [{"trust_coefficient": 0.5, "eps": 1e-2}],
+    "adafactor": [{"eps": [1e-3, 0.5]}, {"clip_threshold": 1.5}, {"beta2_decay": -0.5}],
+    "prodigy": [
+        {"d0": 0.1, "eps": 0.1},
+        {"d0": 0.01, "growth_rate": 1.5, "d_coefficient": 2.0},
+        {"d0": 0.01, "bias_correction": True, "beta3": 0.8},
+        {"d0": 0.01, "bias_correction": True, "safeguard_warmup": True},
+    ],
+    "schedule_free_sgd": [{"r": 2.0, "momentum": 0.4}],
+    "schedule_free_adamw": [{"r": 1.0, "weight_lr_power": 0.0, "betas": [0.4, 0.8]}],
+    "muon": [
+        {"ns_dtype": "float64"},
+        {"ns_dtype": "float64", "adjust_lr": "original", "nesterov": False},
+        {"ns_dtype": "float64", "momentum": 0.5, "ns_steps": 2, "eps": 100.0},
+        {"matrix": False},
+    ],
+    "shampoo": [
+        {"every": 1, "momentum": 0.0},
+        {"every": 1, "beta2": 0.7},
+        {"every": 3, "max_dim": 2},
+        {"matrix": False},
+    ],
+    "soap": [
+        {"every": 1},
+        {"every": 2, "shampoo_beta": 0.5},
+        {"every": 1, "max_dim": 2},
+        {"bias_correction": False},
+        {"matrix": False},
+    ],
+    "mirror_descent": [{"mirror": "euclidean"}, {"mirror": "entropy"}, {"p": 3.0}],
+    "coordinate_descent": [
+        {"order": "cyclic"},
+        {"order": "cyclic", "block": 2},
+        {"order": "greedy"},
+        {"order": "greedy", "block": 0.5, "l1": 0.3},
+    ],
+}
+"""Settings beside the defaults to hold against the formula."""
+
+OFTEN = {"eps": 1e-2, "betas": [0.5, 0.8], "momentum": 0.5, "rho": 0.6}
+"""Other values of the hyperparameters that many rules have: that eps is in its place shows best where it is large."""
+
+TOLERANCE = {}
+"""Relative tolerances other than 1e-9, with the reason."""
+
+
+def cases():
+    for name in NODES.keys() - ELSEWHERE.keys():
+        yield name, {}
+        if other := {k: v for k, v in OFTEN.items() if k in NODES[name] and kind(NODES[name][k]) == kind(v)}:
+            yield name, other
+        for options in OPTIONS.get(name, []):
+            yield name, options
+
+
+def kind(value):
+    return len(value) if isinstance(value, list) or OmegaConf.is_list(value) else isinstance(value, float)
+
+
+def shapes(name):
+    return [(2, 3), (3, 2), (3, 3)] if rule(name).reach == "matrix" else [(), (3,), (2, 3), (2, 2, 2)]
+
+
+def rule(name):
+    return type(build(NODES[name])([nn.Parameter(torch.ones(2, 2))]))
+
+
+def follow(name, x, gradients, h):
+    """The path of the formula with the decay, `maximize` and `cautious` of every rule; returns the weights to evaluate."""
+    s = {}
+    for t, g in enumerate(gradients, start=1):
+        g = -g if h["maximize"] else g
+        if h["weight_decay_form"] not in formulas.OWN_DECAY.get(name, ()):
+            w = h["weight_decay"]
+            match h["weight_decay_form"]:
+                case "l2":
+                    g = g + w * x
+                case "times_lr":
+                    x = x - h["lr"] * w * x
+                case "decoupled":
+                    x = x - w * x
+        new = getattr(formulas, name)(x, g, s, t, h)
+        if h["cautious"]:
+            u = new - x
+            kept = u * g < 0
+            new = x + u * kept * np.size(u) / (np.sum(kept) + 1)
+        x = new
+    return formulas.EVALUATED.get(name, lambda x, s, h: x)(x, s, h), x
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [pytest.param(*case, id=f"{case[0]}-{case[1]}") for case in sorted(cases(), key=str)]
+)
+@given(data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_follows_its_formula(name, options, data):
+    draw, own = data.draw, rule(name)
+    generator = np.random.default_rng(draw(st.integers(0, 2**32), label="seed"))
+    shape = draw(st.sampled_from(shapes(name)), label="shape")
+    size = draw(st.sampled_from([0.01, 1.0, 30.0]), label="size of the gradients")
+    x = generator.normal(size=shape)
+    gradients = [
+        size * generator.choice([-1, 1], shape) * generator.uniform(0.1, 1, shape)
+        for _ in range(draw(st.integers(1, 8), label="steps"))
+    ]
+    changed = options | {
+        "lr": draw(st.floats(1e-3, 1.0), label="lr"),
+        "weight_decay": draw(st.sampled_from([0.0, 0.1]), label="weight_decay"),
+        "weight_decay_form": draw(st.sampled_from(["l2", "times_lr", "decoupled"]), label="weight_decay_form"),
+        "maximize": draw(st.booleans(), label="maximize"),
+        "cautious": not own.evaluates_elsewhere and draw(st.booleans(), label="cautious"),
+    }
+    p = nn.Parameter(torch.tensor(x))
+    optimizer = build(NODES[name], **changed)([p])
+    h = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+    for g in gradients:
+        p.grad = torch.tensor(g)
+        optimizer.step()
+    evaluated, held = follow(name, x, gradients, h)
+    tolerance = TOLERANCE.get(name, 1e-9)
+    np.testing.assert_allclose(p.detach().numpy(), held, rtol=tolerance, atol=tolerance)
+    optimizer.eval()
+    np.testing.assert_allclose(p.detach().numpy(), evaluated, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_has_a_formula_or_a_reason(name):
+    assert callable(getattr(formulas, name, None)) != (name in ELSEWHERE)
