@@ -1,7 +1,7 @@
 """The optimizers' formulas a second time, in numpy and float64, written from the papers and not from the rules.
 
-A formula is a function `step(x, g, s, t, h)` that returns the new x of one tensor: s is its state, a dict that is empty
-before the first step; t counts from 1; h holds the hyperparameters of the parameter's group, by the names of
+A formula is a function `step(x, g, s, t, h)` that returns the new x of one tensor: s is its state, a dict that holds
+x_0 alone before the first step; t counts from 1; h holds the hyperparameters of the parameter's group, by the names of
 `conf/optimizer/<name>.yaml`. The gradient g is already that of the function to be minimised, with the L2 penalty in it.
 The letters are the papers'.
 """
@@ -256,9 +256,10 @@ def prodigy(x, g, s, t, h):
     """
     b1, b2 = h["betas"]
     b3 = math.sqrt(b2) if h["beta3"] is None else h["beta3"]
-    x_0, d = s.setdefault("x_0", x), s.setdefault("d", h["d0"])
+    x_0, d = s["x_0"], s.setdefault("d", h["d0"])
     gamma = h["lr"] * (math.sqrt(1 - b2**t) / (1 - b1**t) if h["bias_correction"] else 1.0)
-    r = average(s, "r", b3, gamma * d**2 * np.sum(g * (x_0 - x)))
+    before = x / (1 - h["weight_decay"]) if h["weight_decay_form"] == "decoupled" else x  # where g was taken
+    r = average(s, "r", b3, gamma * d**2 * np.sum(g * (x_0 - before)))
     s_t = average(s, "s", b3, (1.0 if h["safeguard_warmup"] else gamma) * d**2 * g)
     m, v = average(s, "m", b1, d * g), average(s, "v", b2, d**2 * g**2)
     d_hat = h["d_coefficient"] * r / np.sum(np.abs(s_t))
@@ -284,8 +285,12 @@ def decay_of_y(y, h):
 
 
 def averaged(y, z, s, t, h, beta):
-    """x_{t+1} = (1 - c) x_t + c z_{t+1}, where c = w_t / sum w_i is 1/t while w_t is the same at all steps; returns y."""
-    weight = t ** h["r"] * h["lr"] ** h["weight_lr_power"]
+    """x_{t+1} = (1 - c) x_t + c z_{t+1}, where c = w_t / sum w_i is 1/t while lr and the w_t stay; returns y.
+
+    w_t = lr_t^2 in Algorithm 1; in the authors' code t^r (max_i lr_i)^power.
+    """
+    s["lr"] = max(s.get("lr", 0.0), h["lr"])
+    weight = t ** h["r"] * s["lr"] ** h["weight_lr_power"]
     s["sum"] = s.get("sum", 0.0) + weight
     c = weight / s["sum"]
     s["x"] = (1 - c) * s.get("x", y) + c * z
@@ -311,14 +316,14 @@ def x_evaluated(y, s, h):
 def mirror_descent(x, g, s, t, h):
     """Nemirovski and Yudin 1983; Beck and Teboulle 2003: grad phi(x_{t+1}) = grad phi(x_t) - lr g.
 
-    entropy: on the simplex, x exp(-lr g) / sum (Kivinen and Warmuth 1997). p_norm: phi = |x|_p^2 / 2, whose conjugate
+    entropy: on the simplex, along the last dimension, x exp(-lr g) / sum (Kivinen and Warmuth 1997). p_norm: phi = |x|_p^2 / 2, whose conjugate
     is |.|_q^2 / 2 with 1/p + 1/q = 1.
     """
     if h["mirror"] == "euclidean":
         return x - h["lr"] * g
     if h["mirror"] == "entropy":
         weights = x * np.exp(-h["lr"] * g)
-        return weights / np.sum(weights)
+        return weights / np.sum(weights, axis=-1, keepdims=True)
     q = h["p"] / (h["p"] - 1)
     return half_square_gradient(half_square_gradient(x, h["p"]) - h["lr"] * g, q)
 
@@ -332,17 +337,21 @@ def half_square_gradient(x, p):
 def coordinate_descent(x, g, s, t, h):
     """Wright 2015, arXiv:1502.04759, Algorithm 1: of x only some entries move, in turn or where |g| is the largest.
 
-    l1: the proximal step of the Lasso, sign(y) max(|y| - lr l1, 0).
+    l1: the proximal step of the Lasso, sign(y) max(|y| - lr l1, 0); greedy is then where the shortest subgradient is the
+    largest (Nutini et al. 2015, arXiv:1506.00552, the rule GS-s). The decay is that of the chosen entries.
     """
     d, block = np.size(g), h["block"]
     n = block if isinstance(block, int) else max(1, round(block * d))
+    keep = 1 - {"l2": 0.0, "times_lr": h["lr"], "decoupled": 1.0}[h["weight_decay_form"]] * h["weight_decay"]
+    y = keep * x - h["lr"] * g
+    y = np.sign(y) * np.maximum(np.abs(y) - h["lr"] * h["l1"], 0.0)
     if h["order"] == "cyclic":
         chosen = [i % d for i in range((t - 1) * n, t * n)]
     else:
-        chosen = np.argsort(-np.abs(np.ravel(g)))[:n]
-    y, only = x - h["lr"] * g, np.zeros(d, dtype=bool)
+        shortest = np.where(x == 0, np.maximum(np.abs(g) - h["l1"], 0.0), np.abs(g + h["l1"] * np.sign(x)))
+        chosen = np.argsort(-np.ravel(shortest))[:n]
+    only = np.zeros(d, dtype=bool)
     only[chosen] = True
-    y = np.sign(y) * np.maximum(np.abs(y) - h["lr"] * h["l1"], 0.0)
     return np.where(only.reshape(np.shape(g)), y, x)
 
 
@@ -352,19 +361,20 @@ def coordinate_descent(x, g, s, t, h):
 def muon(x, g, s, t, h):
     """Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; match_rms_adamw: Liu et al. 2025, arXiv:2502.16982.
 
-    For vectors AdamW.
+    A kernel of shape (out, in, ...) is the matrix of shape (out, in ...). For vectors AdamW.
     """
     if np.ndim(x) < 2 or not h["matrix"]:
         return adam(x, g, s, t, h | {"eps": h["adam_eps"]})
     momentum = h["momentum"]
     b = average(s, "b", momentum, g)
-    O = newton_schulz((1 - momentum) * g + momentum * b if h["nesterov"] else b, h)
-    rows, columns = np.shape(x)
+    B = (1 - momentum) * g + momentum * b if h["nesterov"] else b
+    O = newton_schulz(B.reshape(len(B), -1), h)
+    rows, columns = np.shape(O)
     scale = {
         "original": math.sqrt(max(1, rows / columns)),
         "match_rms_adamw": 0.2 * math.sqrt(max(rows, columns)),
     }[h["adjust_lr"]]
-    return x - h["lr"] * scale * O
+    return x - h["lr"] * scale * O.reshape(np.shape(x))
 
 
 def newton_schulz(G, h):
@@ -379,59 +389,70 @@ def newton_schulz(G, h):
 
 
 def shampoo(x, g, s, t, h):
-    """Gupta, Koren, Singer 2018, arXiv:1802.09568, Algorithm 1: x - lr L^(-1/4) g R^(-1/4), L_0 = R_0 = eps I.
+    """Gupta, Koren, Singer 2018, arXiv:1802.09568, Algorithms 1 and 2: x - lr L^(-1/4) m R^(-1/4), L_0 = R_0 = eps I.
 
-    A long side keeps the diagonal of its matrix (section 6); for vectors AdaGrad. The momentum is that of the step.
+    A tensor of k dimensions has a matrix for each, with the exponent -1/(2k); a long side keeps the diagonal of its
+    matrix, as does that of a vector: AdaGrad. m is the moving average of the gradients (section 5). Roots are kept for a
+    while, but not those of the first steps' few gradients. beta2 < 1, that the paper lacks, makes averages of the sums,
+    their bias corrected.
     """
-    if np.ndim(x) < 2 or not h["matrix"]:
-        s["G"] = s.get("G", 0.0) + g**2
-        step = g / (np.sqrt(s["G"]) + h["eps"])
-    else:
-        b2, sides = h["beta2"], [g @ g.T, g.T @ g]
-        before = s.get("LR", [h["eps"] * np.eye(len(side)) for side in sides])
-        s["LR"] = [b2 * A + (1 if b2 == 1 else 1 - b2) * side for A, side in zip(before, sides, strict=True)]
-        if (t - 1) % h["every"] == 0:
-            s["roots"] = [fourth_root(A if len(A) <= h["max_dim"] else np.diag(np.diag(A))) for A in s["LR"]]
-        step = s["roots"][0] @ g @ s["roots"][1]
-    s["v"] = h["momentum"] * s.get("v", 0.0) + step
-    return x - h["lr"] * s["v"]
+    k, b2 = np.ndim(x), h["beta2"]
+    weight, correction = (1.0, 1.0) if b2 == 1 else (1 - b2, 1 - b2**t)
+    m = average(s, "m", h["momentum"], g)
+    if k < 2 or not h["matrix"]:
+        s["G"] = b2 * s.get("G", 0.0) + weight * g**2
+        return x - h["lr"] * m / np.sqrt(s["G"] / correction + h["eps"])
+    for i in range(k):
+        A = s[i] = b2 * s.get(i, 0.0) + weight * unfolded(g, i) @ unfolded(g, i).T
+        if t <= h["every"] or t % h["every"] == 0:
+            seen = A if len(A) <= h["max_dim"] else np.diag(np.diag(A))
+            s["root", i] = symmetric_power(seen / correction + h["eps"] * np.eye(len(A)), -1 / (2 * k))
+        m = along(i, s["root", i], m)
+    return x - h["lr"] * m
 
 
-def fourth_root(A):
-    """A^(-1/4)."""
+def unfolded(g, i):
+    """The tensor as a matrix with dimension i first."""
+    return np.moveaxis(g, i, 0).reshape(np.shape(g)[i], -1)
+
+
+def along(i, A, g):
+    """The product of the matrix A with dimension i of the tensor."""
+    return np.moveaxis(np.tensordot(A, g, axes=(1, i)), 0, i)
+
+
+def symmetric_power(A, power):
     values, vectors = np.linalg.eigh(A)
-    return (vectors * values ** (-1 / 4)) @ vectors.T
+    return (vectors * values**power) @ vectors.T
 
 
 def soap(x, g, s, t, h):
     """Vyas et al. 2024, arXiv:2409.11321, Algorithms 3 and 4: Adam in the eigenbasis of Shampoo's L and R.
 
-    The first gradient gives the first basis and moves nothing, as in the authors' code. Later a basis is renewed by one
-    step of orthogonal iteration, whose columns are in the order of their eigenvalues, the largest first. For vectors
-    AdamW.
+    As in the authors' code: the first gradient gives the first basis and moves nothing; a basis is renewed by one step
+    of orthogonal iteration, whose columns are in the order of their eigenvalues, the largest first; a tensor of k
+    dimensions has a matrix for each. For vectors AdamW.
     """
     if np.ndim(x) < 2 or not h["matrix"]:
         return adam(x, g, s, t, h)
     b1, b2 = h["betas"]
     beta = b2 if h["shampoo_beta"] is None else h["shampoo_beta"]
-    L, R = average(s, "L", beta, g @ g.T), average(s, "R", beta, g.T @ g)
+    sides = [i for i in range(np.ndim(x)) if np.shape(x)[i] <= h["max_dim"]]
+    A = {i: average(s, i, beta, unfolded(g, i) @ unfolded(g, i).T) for i in sides}
     if t == 1:
-        s["Q"] = [np.eye(len(A)) if len(A) > h["max_dim"] else np.linalg.eigh(A)[1][:, ::-1] for A in (L, R)]
+        s["Q"] = {i: np.linalg.eigh(A[i])[1][:, ::-1] for i in sides}
         return x
-    Q_L, Q_R = s["Q"]
-    n = t - 1
-    M, V = average(s, "M", b1, g), average(s, "V", b2, (Q_L.T @ g @ Q_R) ** 2)
-    if h["bias_correction"]:
-        M, V = M / (1 - b1**n), V / (1 - b2**n)
-    N = Q_L @ (Q_L.T @ M @ Q_R / (np.sqrt(V) + h["eps"])) @ Q_R.T
-    if n % h["every"] == 0:
-        for side, A in enumerate((L, R)):
-            if len(A) <= h["max_dim"]:
-                Q = s["Q"][side]
-                order = np.argsort(-np.diag(Q.T @ A @ Q))
-                s["V"] = np.take(s["V"], order, axis=side)
-                s["Q"][side] = np.linalg.qr(A @ Q[:, order])[0]
-    return x - h["lr"] * N
+    n, N = t - 1, average(s, "M", b1, g)
+    for i in sides:
+        g, N = along(i, s["Q"][i].T, g), along(i, s["Q"][i].T, N)
+    N = N / (np.sqrt(average(s, "V", b2, g**2)) + h["eps"])
+    for i in sides:
+        N = along(i, s["Q"][i], N)
+        if n % h["every"] == 0:
+            order = np.argsort(-np.diag(s["Q"][i].T @ A[i] @ s["Q"][i]))
+            s["V"] = np.take(s["V"], order, axis=i)
+            s["Q"][i] = np.linalg.qr(A[i] @ s["Q"][i][:, order])[0]
+    return x - h["lr"] * (math.sqrt(1 - b2**n) / (1 - b1**n) if h["bias_correction"] else 1.0) * N
 
 
 OWN_DECAY = {
@@ -439,6 +460,7 @@ OWN_DECAY = {
     "lamb": ("times_lr",),
     "lars": ("l2",),
     "adafactor": ("times_lr",),
+    "coordinate_descent": ("times_lr", "decoupled"),
     "prodigy": ("times_lr",),
     "schedule_free_sgd": ("times_lr", "decoupled"),
     "schedule_free_adamw": ("times_lr", "decoupled"),

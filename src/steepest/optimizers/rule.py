@@ -132,6 +132,10 @@ class Rule(Optimizer):
             p.copy_(trained)
         self._aside = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: torch would leave out the attributes that are ours. Hooks of the optimizer do not go along."""
+        return {key: value for key, value in vars(self).items() if not key.startswith("_optimizer_")}
+
     def _move_all(self) -> None:
         for h in self.param_groups:
             for p in h["params"]:

@@ -46,7 +46,7 @@ class BatchLoss:
 
     def __init__(self, task: Any, optimizer: Any) -> None:
         self.task = task
-        self.evaluate = task.loss_and_divergence if len(optimizer.closure_returns) == 2 else task.loss
+        self.evaluate = task.loss_and_divergence if optimizer.needs_divergence else task.loss
         self._devices = [task.device] if task.device.type == "cuda" else []
         self._random = torch.get_rng_state(), [torch.cuda.get_rng_state(device) for device in self._devices]
 
