@@ -108,7 +108,7 @@ adamw = adam
 
 
 def amsgrad(x, g, s, t, h):
-    """Reddi, Kale, Kumar 2018, arXiv:1904.09237, Algorithm 2, which corrects no bias; with it, the largest v is kept."""
+    """Reddi, Kale, Kumar 2018, arXiv:1904.09237, Algorithm 2, which corrects no bias and has no eps."""
     b1, b2 = h["betas"]
     m, v = average(s, "m", b1, g), average(s, "v", b2, g**2)
     v_hat = s["v_hat"] = np.maximum(s.get("v_hat", 0.0), v)
@@ -141,8 +141,8 @@ def nadam(x, g, s, t, h):
 def radam(x, g, s, t, h):
     """Liu et al. 2020, arXiv:1908.03265, Algorithm 2.
 
-    eps, that the paper lacks, stands beside sqrt(v_t), before the correction of its bias; the paper adapts the rate from
-    rho_t > 4 on, the authors' code and torch from 5.
+    eps, that the paper lacks, stands beside sqrt(v_t), before the correction of its bias. The paper adapts the rate
+    from rho_t > 4 on, torch from 5.
     """
     b1, b2 = h["betas"]
     m_hat = average(s, "m", b1, g) / (1 - b1**t)
@@ -193,8 +193,8 @@ def lion(x, g, s, t, h):
 def lamb(x, g, s, t, h):
     """You et al. 2020, arXiv:1904.00962, Algorithm 2: x - lr phi(|x|) / |r + w x| (r + w x).
 
-    phi(z) = z; where a norm is 0 the ratio phi(|x|) / |r + w x| is 1. It is the ratio that trust_bounds holds in bounds,
-    where the paper's phi holds |x| alone.
+    phi(z) = z; where a norm is 0 the ratio phi(|x|) / |r + w x| is 1. trust_bounds are those of the ratio; the paper's
+    phi may hold |x| alone in bounds.
     """
     b1, b2 = h["betas"]
     m_hat = average(s, "m", b1, g) / (1 - b1**t)
@@ -225,8 +225,8 @@ def lars(x, g, s, t, h):
 def adafactor(x, g, s, t, h):
     """Shazeer and Stern 2018, arXiv:1804.04235, Algorithms 4 and 5, in the form of torch.optim.Adafactor's page.
 
-    eps1 is a floor, of V's normaliser and of U's root; an update has at most the RMS clip_threshold before it is scaled by the RMS
-    of x, which is that before the decay.
+    eps1 is a floor, of V's normaliser and of U's root. An update has at most the RMS clip_threshold, before the RMS of
+    x scales it, which is that before the decay.
     """
     eps1 = np.finfo(np.float64).eps if h["eps"][0] is None else h["eps"][0]
     beta2 = 1 - t ** h["beta2_decay"]
@@ -316,8 +316,8 @@ def x_evaluated(y, s, h):
 def mirror_descent(x, g, s, t, h):
     """Nemirovski and Yudin 1983; Beck and Teboulle 2003: grad phi(x_{t+1}) = grad phi(x_t) - lr g.
 
-    entropy: on the simplex, along the last dimension, x exp(-lr g) / sum (Kivinen and Warmuth 1997). p_norm: phi = |x|_p^2 / 2, whose conjugate
-    is |.|_q^2 / 2 with 1/p + 1/q = 1.
+    entropy: on the simplex, along the last dimension, x exp(-lr g) / sum (Kivinen and Warmuth 1997).
+    p_norm: phi = |x|_p^2 / 2, whose conjugate is |.|_q^2 / 2 with 1/p + 1/q = 1.
     """
     if h["mirror"] == "euclidean":
         return x - h["lr"] * g
@@ -337,8 +337,8 @@ def half_square_gradient(x, p):
 def coordinate_descent(x, g, s, t, h):
     """Wright 2015, arXiv:1502.04759, Algorithm 1: of x only some entries move, in turn or where |g| is the largest.
 
-    l1: the proximal step of the Lasso, sign(y) max(|y| - lr l1, 0); greedy is then where the shortest subgradient is the
-    largest (Nutini et al. 2015, arXiv:1506.00552, the rule GS-s). The decay is that of the chosen entries.
+    l1: the proximal step of the Lasso, sign(y) max(|y| - lr l1, 0); greedy is then where the subgradient nearest to 0
+    is the largest (Nutini et al. 2015, arXiv:1506.00552, the rule GS-s). The decay is that of the chosen entries.
     """
     d, block = np.size(g), h["block"]
     n = block if isinstance(block, int) else max(1, round(block * d))
@@ -348,8 +348,8 @@ def coordinate_descent(x, g, s, t, h):
     if h["order"] == "cyclic":
         chosen = [i % d for i in range((t - 1) * n, t * n)]
     else:
-        shortest = np.where(x == 0, np.maximum(np.abs(g) - h["l1"], 0.0), np.abs(g + h["l1"] * np.sign(x)))
-        chosen = np.argsort(-np.ravel(shortest))[:n]
+        nearest = np.where(x == 0, np.maximum(np.abs(g) - h["l1"], 0.0), np.abs(g + h["l1"] * np.sign(x)))
+        chosen = np.argsort(-np.ravel(nearest))[:n]
     only = np.zeros(d, dtype=bool)
     only[chosen] = True
     return np.where(only.reshape(np.shape(g)), y, x)
@@ -359,22 +359,23 @@ def coordinate_descent(x, g, s, t, h):
 
 
 def muon(x, g, s, t, h):
-    """Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; match_rms_adamw: Liu et al. 2025, arXiv:2502.16982.
+    """Jordan et al. 2024, https://kellerjordan.github.io/posts/muon.
 
-    A kernel of shape (out, in, ...) is the matrix of shape (out, in ...). For vectors AdamW.
+    match_rms_adamw: Liu et al. 2025, arXiv:2502.16982. A kernel of shape (out, in, ...) is the matrix (out, in ...).
+    For vectors AdamW.
     """
     if np.ndim(x) < 2 or not h["matrix"]:
         return adam(x, g, s, t, h | {"eps": h["adam_eps"]})
     momentum = h["momentum"]
     b = average(s, "b", momentum, g)
     B = (1 - momentum) * g + momentum * b if h["nesterov"] else b
-    O = newton_schulz(B.reshape(len(B), -1), h)
-    rows, columns = np.shape(O)
+    orthogonal = newton_schulz(B.reshape(len(B), -1), h)
+    rows, columns = np.shape(orthogonal)
     scale = {
         "original": math.sqrt(max(1, rows / columns)),
         "match_rms_adamw": 0.2 * math.sqrt(max(rows, columns)),
     }[h["adjust_lr"]]
-    return x - h["lr"] * scale * O.reshape(np.shape(x))
+    return x - h["lr"] * scale * orthogonal.reshape(np.shape(x))
 
 
 def newton_schulz(G, h):
@@ -392,9 +393,9 @@ def shampoo(x, g, s, t, h):
     """Gupta, Koren, Singer 2018, arXiv:1802.09568, Algorithms 1 and 2: x - lr L^(-1/4) m R^(-1/4), L_0 = R_0 = eps I.
 
     A tensor of k dimensions has a matrix for each, with the exponent -1/(2k); a long side keeps the diagonal of its
-    matrix, as does that of a vector: AdaGrad. m is the moving average of the gradients (section 5). Roots are kept for a
-    while, but not those of the first steps' few gradients. beta2 < 1, that the paper lacks, makes averages of the sums,
-    their bias corrected.
+    matrix, as a vector does: AdaGrad. m is the moving average of the gradients (section 5). A root is kept until t is
+    a multiple of `every`, but for the first ones. beta2 < 1, that the paper lacks, makes averages of the sums, their
+    bias corrected.
     """
     k, b2 = np.ndim(x), h["beta2"]
     weight, correction = (1.0, 1.0) if b2 == 1 else (1 - b2, 1 - b2**t)

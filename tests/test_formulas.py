@@ -4,7 +4,7 @@ import formulas
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from torch import nn
@@ -58,12 +58,14 @@ OPTIONS = {
         {"every": 1, "momentum": 0.0},
         {"every": 1, "beta2": 0.7},
         {"every": 3, "max_dim": 2},
+        {"max_dim": 1},
         {"matrix": False},
     ],
     "soap": [
         {"every": 1},
         {"every": 2, "shampoo_beta": 0.5},
         {"every": 1, "max_dim": 2},
+        {"max_dim": 1},
         {"bias_correction": False},
         {"matrix": False},
     ],
@@ -112,8 +114,15 @@ def start(options, shape, generator):
     return x
 
 
+def may_be_cautious(name, options):
+    """Not where the steps are not those of the weights to evaluate, nor where they stay in the simplex."""
+    if options.get("mirror") == "entropy":
+        return False
+    return not build(NODES[name], **options)([nn.Parameter(torch.ones(2))]).evaluates_elsewhere
+
+
 def follow(name, x, gradients, rates, h):
-    """The path of the formula with the decay, `maximize` and `cautious` of every rule: weights to evaluate, and held."""
+    """The formula's path, with the decay, `maximize` and `cautious` of every rule: (weights to evaluate, held)."""
     s = {"x_0": x}
     for t, (g, lr) in enumerate(zip(gradients, rates, strict=True), start=1):
         h = h | {"lr": lr}
@@ -140,7 +149,7 @@ def follow(name, x, gradients, rates, h):
     ("name", "options"), [pytest.param(*case, id=f"{case[0]}-{case[1]}") for case in sorted(cases(), key=str)]
 )
 @given(data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # a seed cannot shrink
 def test_follows_its_formula(name, options, data):
     draw = data.draw
     generator = np.random.default_rng(draw(st.integers(0, 2**32), label="seed"))
@@ -151,19 +160,19 @@ def test_follows_its_formula(name, options, data):
         size * generator.choice([-1, 1], shape) * generator.uniform(0.1, 1, shape)
         for _ in range(draw(st.integers(1, 8), label="steps"))
     ]
-    elsewhere = options.get("mirror") == "entropy" or build(NODES[name], **options)([nn.Parameter(torch.tensor(x))]).evaluates_elsewhere
     changed = options | {
         "weight_decay": draw(st.sampled_from([0.0, 0.1]), label="weight_decay"),
         "weight_decay_form": draw(st.sampled_from(["l2", "times_lr", "decoupled"]), label="weight_decay_form"),
         "maximize": draw(st.booleans(), label="maximize"),
-        "cautious": not elsewhere and draw(st.booleans(), label="cautious"),
+        "cautious": may_be_cautious(name, options) and draw(st.booleans(), label="cautious"),
     }
     lr, factor = draw(st.floats(1e-3, 1.0), label="lr"), draw(st.sampled_from([1.0, 0.8, 1.2]), label="factor of lr")
     rates = [lr * factor**i for i in range(len(gradients))]
     p = nn.Parameter(torch.tensor(x))
     optimizer = build(NODES[name], **changed)([p])
     h = optimizer.param_groups[0]
-    for g, h["lr"] in zip(gradients, rates, strict=True):
+    for g, lr in zip(gradients, rates, strict=True):
+        h["lr"] = lr
         p.grad = torch.tensor(g)
         optimizer.step()
         assert np.array_equal(p.grad, g)
@@ -171,6 +180,10 @@ def test_follows_its_formula(name, options, data):
     np.testing.assert_allclose(p.detach(), held, rtol=1e-9, atol=1e-9)
     optimizer.eval()
     np.testing.assert_allclose(p.detach(), evaluated, rtol=1e-9, atol=1e-9)
+
+
+def test_settings_are_of_optimizers_that_exist():
+    assert OPTIONS.keys() | INSTEAD.keys() <= NODES.keys()
 
 
 @pytest.mark.parametrize("name", NODES)

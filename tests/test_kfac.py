@@ -116,6 +116,7 @@ def test_positions_count_in_the_mean_of_a_and_in_the_sum_of_g():
     torch.testing.assert_close(state["G"], torch.einsum("nti,ntj->ij", g, g) / 5)
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize(
     "options",
     [

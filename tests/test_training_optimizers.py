@@ -25,7 +25,7 @@ CLOSURE = [name for name in NODES if REACH[name] == "closure"]
 
 def digits(name, *words):
     """The folder of a run of a small network on the digits."""
-    small = ["model=mlp", "model.hidden=[32]", "batch.size=256", "budget={steps:60,epochs:null}", "validation.every=1.0"]
+    small = ["model=mlp", "batch.size=128", "budget={steps:200,epochs:null}", "validation.every=1.0"]
     value = train(compose([f"optimizer={name}", *small, *QUIET, *words]))
     [path] = Path("runs").iterdir()
     return value, RunFolder(path)
@@ -33,29 +33,28 @@ def digits(name, *words):
 
 SLOW_DEFAULTS = {
     "lars": ["optimizer.lr=10"],  # its trust coefficient of 0.001 is for long runs of large batches
-    "lion": ["optimizer.lr=1e-3"],  # the others' defaults are for longer runs, too
-    "adamax": ["optimizer.lr=1e-2"],
-    "sgd": ["optimizer.lr=0.5"],
     "coordinate_descent": ["optimizer.lr=1.0"],
-    "schedule_free_adamw": ["optimizer.lr=1e-2"],
+    "mirror_descent": ["optimizer.lr=0.3"],
 }
+"""Optimizers whose defaults are for longer runs than these."""
 
 
 @contract("trains under Lightning")
 def test_learns_the_digits(name):
-    value, folder = digits(name, *SLOW_DEFAULTS.get(name, []))
-    summary = folder.summary
+    steps = 20 if REACH[name] == "closure" else 200
+    value, folder = digits(name, *SLOW_DEFAULTS.get(name, []), f"budget.steps={steps}")
     assert folder.status["status"] == "finished"
+    assert folder.summary["opt_steps"] == steps
+    evaluations = folder.summary["grad_evals"]
+    assert evaluations > steps if REACH[name] == "closure" else evaluations == steps
     assert value > 0.8
-    assert summary["opt_steps"] == 60
-    evaluations = summary["grad_evals"]
-    assert evaluations > 60 if REACH[name] == "closure" else evaluations == 60
 
 
 def test_a_closure_sees_one_function_however_often_it_evaluates():
-    value, folder = digits("lbfgs", "model=cnn", "~model.hidden", "model.dropout=0.3")
+    """Dropout and batch normalisation: with another mask in every evaluation no line search could end."""
+    value, folder = digits("lbfgs", "model.batch_norm=true", "model.dropout=0.3", "budget.steps=20")
     assert value > 0.5
-    assert folder.summary["grad_evals"] > 60
+    assert 40 < folder.summary["grad_evals"] < 100
 
 
 @pytest.mark.parametrize("name", CLOSURE)
@@ -88,7 +87,7 @@ def test_sharded_parameters_are_refused_where_whole_ones_are_needed(name):
 @pytest.mark.parametrize("name", ["newton", "natural_gradient"])
 def test_second_derivatives_go_through_attention(name):
     value, folder = digits(
-        name, "model=vit", "~model.hidden", "+model.dim=8", "model.depth=1", "model.heads=2", "budget.steps=2"
+        name, "model=vit", "model.dim=8", "model.depth=1", "model.heads=2", "budget.steps=2"
     )
     assert folder.status["status"] == "finished"
     assert 0 <= value <= 1
@@ -114,7 +113,8 @@ dist.destroy_process_group()
 
 def network():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(5, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 3)).double()
+    # Square layers, whose gradients have full rank: only then SOAP's first basis does not hang on a rounding error.
+    return nn.Sequential(nn.Linear(5, 5), nn.PReLU(5), nn.Linear(5, 5)).double()
 
 
 def fitted(name, rank=None):
@@ -125,11 +125,11 @@ def fitted(name, rank=None):
     generator = torch.Generator().manual_seed(1)
     for _ in range(6):
         x = torch.randn(16, 5, generator=generator, dtype=torch.float64)
-        y = torch.randint(3, (16,), generator=generator)
+        y = torch.randn(16, 5, generator=generator, dtype=torch.float64)
         if rank is not None:
             x, y = x[8 * rank : 8 * rank + 8], y[8 * rank : 8 * rank + 8]
         optimizer.zero_grad()
-        nn.functional.cross_entropy(parallel(x), y).backward()
+        nn.functional.mse_loss(parallel(x), y).backward()
         optimizer.step()
     return [p.detach().clone() for p in model.parameters()]
 
@@ -161,7 +161,8 @@ def test_a_compiled_model_trains_as_the_model_does():
     model = network()
     start = copy.deepcopy(model.state_dict())
     model.compile()
-    x, y = torch.randn(16, 5, dtype=torch.float64), torch.randint(3, (16,))
+    generator = torch.Generator().manual_seed(1)
+    x, y = (torch.randn(16, 5, generator=generator, dtype=torch.float64) for _ in range(2))
     apart = {}
     for name in COMPILED:
         ends = []
@@ -172,7 +173,7 @@ def test_a_compiled_model_trains_as_the_model_does():
 
                 def closure(trained=trained, optimizer=optimizer):
                     optimizer.zero_grad()
-                    loss = nn.functional.cross_entropy(trained(x), y)
+                    loss = nn.functional.mse_loss(trained(x), y)
                     loss.backward()
                     return loss
 
@@ -185,8 +186,8 @@ def test_a_compiled_model_trains_as_the_model_does():
 
 
 def test_the_groups_of_a_run_are_on_record():
-    digits("muon", "budget.steps=2")
-    [path] = Path("runs").iterdir()
+    _, folder = digits("muon", "model.hidden=[16]", "budget.steps=2")
+    path = folder.path
     lines = (path / "parameters.csv").read_text().splitlines()
     assert lines[0] == "name,shape,entries,kind,optimizer,rule,lr,weight_decay"
     assert len(lines) == 5

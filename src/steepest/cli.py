@@ -26,6 +26,7 @@ USAGE = """usage: steepest COMMAND ...
   eval RUN [options]                    measure the model of a run on its data
   predict RUN [options]                 write the predictions of a run's model
   preview schedule=NAME ...             draw learning-rate schedules
+  translate from=NAME to=NAME ...       turn a setting of one optimizer into one of another
   prepare DATASET ...                   download data sets once, before jobs use them
   sync [RUN ...]                        upload run folders to Weights & Biases
   gc                                    free the disk of old checkpoints and attempts
@@ -121,6 +122,7 @@ COMMANDS: dict[str, str] = {
     "eval": "steepest.evaluate:evaluate_command",
     "predict": "steepest.evaluate:predict_command",
     "preview": "steepest.preview:main",
+    "translate": "steepest.translate:main",
     "prepare": "steepest.prepare:main",
     "sync": "steepest.sync_wandb:main",
     "gc": "steepest.gc:main",

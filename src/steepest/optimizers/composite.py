@@ -54,6 +54,16 @@ class Composite(Optimizer):
         for part in filter(evaluates_elsewhere, self.parts):
             part.train()  # type: ignore[attr-defined]
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As `torch.optim.Optimizer.zero_grad`; K-FAC also forgets what it has seen."""
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+    def close(self) -> None:
+        """Let go of a module that a part looks into (K-FAC)."""
+        for part in self.parts:
+            getattr(part, "close", lambda: None)()
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Only while it is made: nothing says which part a later group would belong to."""
         if getattr(self, "state", None):

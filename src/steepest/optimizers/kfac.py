@@ -38,14 +38,14 @@ class KFAC(GlobalRule):
     Gradients that were zeroed are not counted. Several ranks add up what they saw: they equal one with all examples.
     """
 
-    reach = "module"  # type: ignore[assignment]  # GlobalRule's is inferred as its one value
+    reach = "module"
 
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 0.01,
+        lr: float = 0.1,
         momentum: float = 0.9,
-        damping: float = 1e-2,
+        damping: float = 0.1,
         beta: float = 0.95,
         every: int = 10,
         factors_every: int = 1,

@@ -209,7 +209,7 @@ class Rule(Optimizer):
 class GlobalRule(Rule):
     """A rule that sees all parameters before it moves any."""
 
-    reach = "global"
+    reach: ClassVar[Reach] = "global"
 
     def survey(self, seen: Sequence[tuple[Tensor, Tensor, State, Hyperparameters]]) -> None:
         """What the rule must know of all parameters: (p, gradient, state, its group's values) of each with a gradient.
