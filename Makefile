@@ -3,7 +3,7 @@ PYTHON_FILES := src scripts tests train.py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format bench data preview wheel clean
+.PHONY: help train test lint format bench data preview conformance wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ data: .venv/.ready ## download data sets (DATASETS="fashion_mnist cifar10")
 
 preview: .venv/.ready ## draw learning-rate schedules (ARGS="schedule=warmup_cosine")
 	@$(BIN)/python scripts/preview.py $(ARGS)
+
+conformance: .venv/.ready-dev ## every optimizer against every property of the contract: docs/conformance.md
+	@OMP_NUM_THREADS=1 $(BIN)/python scripts/conformance.py $(ARGS)
 
 wheel: .venv/.ready-dev ## build the wheel into dist/
 	@$(BIN)/python -m build --wheel --outdir dist .

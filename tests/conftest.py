@@ -27,3 +27,11 @@ def data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs real data sets: set STEEPEST_DATA_DIR to their folder")
     return Path(folder)
+
+
+def pytest_runtest_setup(item):
+    """Tell reports which row of docs/conformance.md a test is for, and of which optimizers."""
+    if marker := item.get_closest_marker("contract"):
+        given = item.callspec.params if hasattr(item, "callspec") else {}
+        names = marker.args[1:] or [given.get("name") or given["case"]]
+        item.user_properties.append(("contract", [marker.args[0], list(names)]))

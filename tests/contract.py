@@ -33,7 +33,6 @@ ONE_STEP = "its step is one for all parameters, so that groups cannot have learn
 
 NOT_APPLICABLE = {
     "equals its twin": {
-        "heavy_ball": "torch.optim.SGD only while lr is constant; see test_element_rules.py",
         "lamb": "pytorch_optimizer's has no bias correction and clips |x|; where both coincide: test_tensor_rules.py",
         "lars": "pytorch_optimizer's has lr outside of the velocity; where both coincide: test_tensor_rules.py",
         "mirror_descent": "no library has it; known minima in test_tensor_rules.py",
@@ -43,7 +42,12 @@ NOT_APPLICABLE = {
         "conjugate_gradient": "SciPy's minima and a quadratic in n steps are; test_closure_rules.py",
         "natural_gradient": "the exact Fisher matrix is; test_closure_rules.py",
     },
-    "follows its formula": {},
+    "follows its formula": {
+        name: f"{LOOKS_FURTHER[reach]}; explicit matrices and known minima in {file}"
+        for name, reach in REACH.items()
+        for file in [{"module": "test_kfac.py", "closure": "test_closure_rules.py"}.get(reach)]
+        if file
+    },
     "sparse gradients": {name: LOOKS_FURTHER[reach] for name, reach in REACH.items() if reach != "element"},
     "weight decay in three forms": {
         name: "the line search needs the penalty inside of the loss: L2 alone"

@@ -71,6 +71,7 @@ def run(rule, params, loss, steps, **options):
 
 @pytest.mark.parametrize("history", [1, 3, 100])
 @pytest.mark.parametrize("lr", [1.0, 0.3])
+@pytest.mark.contract("equals its twin", "lbfgs")
 def test_lbfgs_equals_torchs_step_for_step(history, lr):
     # A large loss, so that torch keeps every pair: it leaves out those with s . y <= 1e-10, whatever the scale.
     A, b = 1e6 * definite(60, condition=100.0), 1e6 * normal(60, seed=1)

@@ -164,12 +164,14 @@ def hold_to_twin(rule, options, twin, twin_options, dtype, tolerance, weight_dec
 @pytest.mark.parametrize("case", TWINS)
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.contract("equals its twin")
 def test_equals_its_twin_in_float64(case, decay, maximize):
     hold_to_twin(*TWINS[case], torch.float64, 1e-12, weight_decay=decay, maximize=maximize)
 
 
 @pytest.mark.parametrize("case", TWINS)
 @pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.contract("equals its twin")
 def test_equals_its_twin_in_float32(case, decay):
     hold_to_twin(*TWINS[case], torch.float32, 2e-6, weight_decay=decay)
 

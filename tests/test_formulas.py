@@ -150,6 +150,7 @@ def follow(name, x, gradients, rates, h):
 )
 @given(data=st.data())
 @settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # a seed cannot shrink
+@pytest.mark.contract("follows its formula")
 def test_follows_its_formula(name, options, data):
     draw = data.draw
     generator = np.random.default_rng(draw(st.integers(0, 2**32), label="seed"))

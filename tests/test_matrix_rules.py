@@ -239,6 +239,7 @@ def test_a_small_network_learns_the_digits_with_the_defaults(rule):
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("nesterov", [True, False])
 @pytest.mark.parametrize("adjust", ["original", "match_rms_adamw"])
+@pytest.mark.contract("equals its twin", "muon")
 def test_muon_equals_torchs_bit_for_bit(adjust, nesterov, decay, dtype):
     ours, theirs = parameters(MATRICES, dtype), parameters(MATRICES, dtype)
     optimizer = Muon(ours, lr=0.02, nesterov=nesterov, adjust_lr=adjust, weight_decay=decay)
@@ -304,6 +305,7 @@ def test_muon_does_not_see_the_length_of_a_gradient():
 
 @PRECISIONS
 @pytest.mark.parametrize("decay", [{}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "weight_decay_form": "times_lr"}])
+@pytest.mark.contract("equals its twin", "shampoo")
 def test_shampoo_equals_its_twin_step_for_step(decay, dtype, tolerance):
     ours, theirs = parameters(MATRICES + KERNELS, dtype), parameters(MATRICES + KERNELS, dtype)
     optimizer = Shampoo(ours, lr=0.1, momentum=0.0, eps=1e-2, every=1, **decay)
@@ -397,6 +399,7 @@ def soap_twin(params, decay, **changed):
 @PRECISIONS
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("shampoo_beta", [None, 0.8])
+@pytest.mark.contract("equals its twin", "soap")
 def test_soap_equals_its_twin_in_its_first_basis(shampoo_beta, decay, dtype, tolerance):
     ours, theirs = parameters(FULL_RANK, dtype), parameters(FULL_RANK, dtype)
     optimizer = SOAP(ours, shampoo_beta=shampoo_beta, every=100, weight_decay=decay)
@@ -406,6 +409,7 @@ def test_soap_equals_its_twin_in_its_first_basis(shampoo_beta, decay, dtype, tol
 
 @pytest.mark.parametrize("every", [1, 10])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.contract("equals its twin", "soap")
 def test_soap_equals_its_twin_through_new_bases(dtype, every):
     ours, theirs = parameters(FULL_RANK, dtype), parameters(FULL_RANK, dtype)
     optimizer = SOAP(ours, every=every, weight_decay=0.1)

@@ -49,6 +49,7 @@ def share_of_average(optimizer):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6)])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("options", [{}, {"r": 1.0, "weight_lr_power": 1.0}])
+@pytest.mark.contract("equals its twin", "schedule_free_adamw", "schedule_free_sgd")
 def test_equals_its_twin_while_lr_warms_up_and_falls_and_in_what_is_evaluated(rule, dtype, tolerance, decay, options):
     ours, theirs = parameters(dtype), parameters(dtype)
     optimizer = rule(ours, lr=0.02, weight_decay=decay, **options)

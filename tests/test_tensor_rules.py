@@ -192,6 +192,7 @@ def test_lars_lets_a_tensor_of_zeros_go_and_stays_where_nothing_pulls():
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("options", [{}, {"lr": 0.3, "beta2_decay": -0.5, "eps": (1e-4, 0.1)}])
+@pytest.mark.contract("equals its twin", "adafactor")
 def test_adafactor_is_torchs(dtype, tolerance, decay, options):
     ours, theirs = parameters(dtype, FILLED), parameters(dtype, FILLED)  # torch divides by 0 where a tensor is empty
     optimizer = Adafactor(ours, weight_decay=decay, clip_threshold=1.5, **options)
@@ -263,6 +264,7 @@ PRODIGIES = [
 
 @pytest.mark.usefixtures("float64_by_default")
 @pytest.mark.parametrize("options", PRODIGIES)
+@pytest.mark.contract("equals its twin", "prodigy")
 def test_prodigy_is_that_of_a_library(options):
     ours, theirs = parameters(), parameters()
     optimizer = Prodigy([{"params": ours[:2]}, {"params": ours[2:]}], **options)
@@ -274,6 +276,7 @@ def test_prodigy_is_that_of_a_library(options):
 
 
 @pytest.mark.parametrize("options", PRODIGIES)
+@pytest.mark.contract("equals its twin", "prodigy")
 def test_prodigy_is_that_of_a_library_in_float32(options):
     ours, theirs = parameters(torch.float32), parameters(torch.float32)
     optimizer = Prodigy(ours, **options)

@@ -34,7 +34,9 @@ def digits(name, *words):
 SLOW_DEFAULTS = {
     "lars": ["optimizer.lr=10"],  # its trust coefficient of 0.001 is for long runs of large batches
     "coordinate_descent": ["optimizer.lr=1.0"],
+    "lion": ["optimizer.lr=3e-4"],
     "mirror_descent": ["optimizer.lr=0.3"],
+    "radam": ["optimizer.lr=3e-3"],
 }
 """Optimizers whose defaults are for longer runs than these."""
 

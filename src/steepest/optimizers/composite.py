@@ -24,8 +24,8 @@ class Composite(Optimizer):
     """
 
     def __init__(self, parts: Sequence[Optimizer]) -> None:
+        super().__init__([{**group} for part in parts for group in part.param_groups], {})
         self.parts = list(parts)
-        super().__init__([{**group} for part in self.parts for group in part.param_groups], {})
         self._share(chain.from_iterable(part.param_groups for part in self.parts), defaultdict(dict))
 
     @property
@@ -66,7 +66,7 @@ class Composite(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Only while it is made: nothing says which part a later group would belong to."""
-        if getattr(self, "state", None):
+        if hasattr(self, "parts"):
             raise RuntimeError(
                 "Composite cannot take another group of parameters; give it to a part that is made anew."
             )

@@ -75,7 +75,7 @@ class SOAP(MatrixRule):
         lr, (b1, b2), s = h["lr"], h["betas"], state["step"] - 1
         if s > 0:
             M = state["M"].lerp_(g, 1 - b1)
-            V = state["V"].lerp_(rotated(g, state).square_(), 1 - b2)
+            V = state["V"].lerp_(rotated(g, state).square(), 1 - b2)
             step = rotated(rotated(M, state) / V.sqrt().add_(h["eps"]), state, back=True)
             p.add_(step, alpha=-lr * ((1 - b2**s) ** 0.5 / (1 - b1**s) if h["bias_correction"] else 1.0))
         for i in sides(state, p.dim()):
