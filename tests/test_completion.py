@@ -125,7 +125,7 @@ def test_a_person_at_a_terminal_presses_tab(script):
     )
     os.close(terminal)
     try:
-        os.write(ours, b"steepest tr\toptimizer=adamw optimizer.l\t1e-4 sch\t=warm\tmodel=v\ti\t\n")
+        os.write(ours, b"steepest trai\toptimizer=adamw optimizer.l\t1e-4 sch\t=warm\tmodel=v\ti\t\n")
         seen = b""
         while b"<END>" not in seen:
             assert select.select([ours], [], [], 30)[0], seen

@@ -21,10 +21,14 @@ def names(group, without=()):
     return sorted({path.stem for path in (conf_dir() / group).glob("*.yaml")} - set(without))
 
 
+# An optimizer or two of every reach: each of the others trains in test_training_optimizers.py.
+OPTIMIZERS = ["sgd", "sgd_momentum", "nesterov", "adamw", "schedule_free_adamw", "lamb", "prodigy", "muon", "kfac"]
+OPTIMIZERS += ["lbfgs", "natural_gradient", "library"]
 GROUPS = {
     "model": names("model"),
     "schedule": names("schedule"),
-    "optimizer": names("optimizer"),
+    "optimizer": OPTIMIZERS,
+    "routing": names("routing", {"hidden_matrices"}),
     "precision": names("precision", NEEDS_GPU),
     "dataset": names("dataset", FILES),
     "batch": names("batch"),
@@ -45,12 +49,15 @@ SMALL = {
 def fits(values):
     """Whether values of some or all groups can meet.
 
-    Batch normalisation needs two values of a channel, which one example on 1 x 1 pixels is not; one_cycle moves a
-    momentum, which plain sgd has not.
+    Batch normalisation needs two values of a channel, which one example on 1 x 1 pixels is not; optimizers that evaluate
+    the loss take no micro-batches; one_cycle moves a momentum, which they and plain sgd have not.
     """
     if values.get("model") in ("resnet18", "resnet50", "vgg") and values.get("batch") == "single":
         return False
-    return (values.get("schedule"), values.get("optimizer")) != ("one_cycle", "sgd")
+    closure = values.get("optimizer") in ("lbfgs", "natural_gradient")
+    if closure and values.get("batch") in ("full", "large"):
+        return False
+    return values.get("schedule") != "one_cycle" or not (closure or values.get("optimizer") == "sgd")
 
 
 def pairwise(groups, seed=0):

@@ -149,7 +149,6 @@ def test_a_target_of_a_library_needs_no_name():
         (library_optimizer, "sam", {}, "optimizer.name=SAM needs another optimizer to wrap"),
         (library_optimizer, "adamini", {}, "did you mean AdamMini"),
         (library_optimizer, "adammini", {}, "optimizer.name=AdamMini needs the model itself, which a configuration"),
-        (library_optimizer, "schedulefreesgd", {}, "optimizer.name=ScheduleFreeSGD keeps other weights for evaluation"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(function, name, options, said):

@@ -17,7 +17,7 @@ SCALES = {
     "log": (math.log, math.exp),
     "log_one_minus": (lambda x: -math.log1p(-x), lambda y: -math.expm1(-y)),
 }
-"""A scale's function, which rises, and its inverse. The last one is for momenta and betas: 0.9, 0.99, 0.999 are even."""
+"""A scale's function, which rises, and its inverse. The last is for momenta and betas: 0.9, 0.99, 0.999 are even."""
 
 RANGE, CHOICES, BESIDE = ("low", "high", "scale"), ("choices",), ("typical", "source")
 
@@ -207,7 +207,7 @@ def _dimension(file: str, key: str, entry: Any, defaults: Mapping[str, Any]) -> 
         pair = isinstance(typical, list) and len(typical) == 2 and all(map(_number, typical))
         if not pair or not low <= typical[0] <= typical[1] <= high:
             raise refuse("typical", f"a list of 2 numbers from {low:g} to {high:g}")
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
     return Dimension(key, **given)
 
 

@@ -138,6 +138,8 @@ def describe(cfg: DictConfig, folder: RunFolder, attempt: int, position: Positio
     """Where the run lives, where it goes on, and what loggers call it."""
     choices = cfg.choices
     tags = [choices[group] for group in ("task", "dataset", "model", "optimizer", "schedule")]
+    if cfg.optimizer.get("name"):  # of a library's class
+        tags[3] = cfg.optimizer.name.lower()
     return {
         "id": folder.path.name,
         "attempt": attempt,

@@ -3,7 +3,7 @@
 import math
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from steepest.config import conf_dir
 from steepest.errors import ConfigError, did_you_mean, listed, near, shown
 from steepest.search import search_space
+from steepest.translation_rules import AT, BOTH, HIGH, LOW, RULES, Rule, Values
 
 USAGE = """usage: steepest translate from=NAME to=NAME [key=value] ... [decay_form=times_lr | decoupled]
 
@@ -22,28 +23,6 @@ USAGE = """usage: steepest translate from=NAME to=NAME [key=value] ... [decay_fo
 Prints what the rules on the way say and who says so, the range where they give one, and on the last line the whole
 setting of the other optimizer, for `steepest train`. The keys are hyperparameters of the first optimizer, by default
 those of its file; decay_form is how the weight decay of the second one is to act."""
-
-Values = dict[str, Any]
-Change = Callable[[Values, int], Values]
-
-LOW, AT, HIGH = range(3)
-"""Where a rule has a range: its smallest factor, the one that is taken, its largest."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A step from one optimizer to another."""
-
-    source: str
-    target: str
-    citation: str
-    change: Change
-    """From all values of the source, the values of the target that do not keep their default."""
-
-    @property
-    def text(self) -> str:
-        """What the rule does."""
-        return " ".join((self.change.__doc__ or "").split())
 
 
 @dataclass(frozen=True)
@@ -67,183 +46,7 @@ class Translation:
 FORMS = ("times_lr", "decoupled")
 """Of weight decay outside of the gradient."""
 
-RULES: list[Rule] = []
-
-
-def rule(source: str, target: str, citation: str) -> Callable[[Change], Change]:
-    """Make a function a rule; its docstring says what it does."""
-
-    def add(change: Change) -> Change:
-        RULES.append(Rule(source, target, citation, change))
-        return change
-
-    return add
-
-
-POLYAK = "Polyak 1964; Sutskever et al. 2013, Section 2"
-VELOCITY = "Goodfellow, Bengio and Courville 2016, Deep Learning, Section 8.3.2"
-SUTSKEVER = "Sutskever et al. 2013, Section 2: both agree for small lr"
-LOSHCHILOV = "Loshchilov and Hutter 2019, arXiv:1711.05101, Algorithm 2"
-BOTH = "Loshchilov and Hutter 2019, arXiv:1711.05101, and torch's AdamW"
-REDDI = "Reddi et al. 2018, arXiv:1904.09237, Algorithm 2; a switch of torch's AdamW"
-DOZAT = "Dozat 2016: Adam's step with Nesterov's momentum"
-RADAM = "Liu et al. 2020, arXiv:1908.03265: Adam, once its rectification has reached 1"
-ZHUANG = "README of Zhuang et al. 2020, arXiv:2010.07468: github.com/juntang-zhuang/Adabelief-Optimizer"
-CHEN = "Chen et al. 2023, arXiv:2302.06675, Section 5"
-VYAS = "Vyas et al. 2024, arXiv:2409.11321: Adam in a rotated basis, with one more hyperparameter"
-MUON = "Liu et al. 2025, arXiv:2502.16982: steps as large as AdamW's"
-ADAN = "README of Xie et al. 2022, arXiv:2208.06677: github.com/sail-sg/Adan"
-FREE = "README of Defazio et al. 2024, arXiv:2405.15682: github.com/facebookresearch/schedule_free"
-PRODIGY = "README of Mishchenko and Defazio 2023, arXiv:2306.06101: github.com/konstmish/prodigy"
-
-
-@rule("sgd_momentum", "heavy_ball", POLYAK)
-@rule("heavy_ball", "sgd_momentum", POLYAK)
-def lr_inside_or_outside(h: Values, pick: int) -> Values:
-    """Everything stays: both are the same while lr is constant."""
-    return kept(h, "lr", "momentum", "weight_decay", "weight_decay_form")
-
-
-@rule("sgd_momentum", "nesterov", SUTSKEVER)
-@rule("nesterov", "sgd_momentum", SUTSKEVER)
-def momentum_of_nesterov(h: Values, pick: int) -> Values:
-    """lr, momentum and weight_decay stay."""
-    return kept(h, "lr", "momentum", "weight_decay", "weight_decay_form")
-
-
-@rule("sgd", "sgd_momentum", VELOCITY)
-def with_momentum(h: Values, pick: int) -> Values:
-    """momentum 0.9, which makes a steady step 10 times as long: lr 10 times smaller; the decay is as strong as it was."""
-    return same_decay(h, h["lr"] * (1 - 0.9)) | {"momentum": 0.9}
-
-
-@rule("sgd_momentum", "sgd", VELOCITY)
-def without_momentum(h: Values, pick: int) -> Values:
-    """lr / (1 - momentum), the length of a steady step; the decay is as strong as it was."""
-    return same_decay(h, h["lr"] / (1 - h["momentum"]))
-
-
-@rule("sgd_momentum", "schedule_free_sgd", FREE)
-def schedule_free_sgd(h: Values, pick: int) -> Values:
-    """lr 10 to 50 times larger; momentum 0.9, here the share of the average; weight_decay stays, but wants tuning."""
-    return kept(h, "weight_decay", "weight_decay_form") | {"lr": h["lr"] * (10.0, 20.0, 50.0)[pick], "momentum": 0.9}
-
-
-@rule("adam", "adamw", LOSHCHILOV)
-def to_adamw(h: Values, pick: int) -> Values:
-    """Everything stays: AdamW is Adam with weight_decay_form=times_lr."""
-    return adams(h) | outside(h)
-
-
-@rule("adamw", "adam", LOSHCHILOV)
-@rule("adam", "amsgrad", REDDI)
-@rule("amsgrad", "adam", REDDI)
-@rule("adam", "nadam", DOZAT)
-@rule("nadam", "adam", DOZAT)
-@rule("adam", "radam", RADAM)
-@rule("radam", "adam", RADAM)
-def as_adam(h: Values, pick: int) -> Values:
-    """lr, betas, eps, weight_decay and its form stay."""
-    return adams(h) | kept(h, "weight_decay", "weight_decay_form")
-
-
-@rule("adam", "adabelief", ZHUANG)
-def eps_squared(h: Values, pick: int) -> Values:
-    """lr, betas, weight_decay and its form stay; eps is squared, since it is added to a squared gradient."""
-    return as_adam(h, pick) | {"eps": h["eps"] ** 2}
-
-
-@rule("adabelief", "adam", ZHUANG)
-def root_of_eps(h: Values, pick: int) -> Values:
-    """lr, betas, weight_decay and its form stay; eps becomes its root, since it is added to a gradient's size."""
-    return as_adam(h, pick) | {"eps": math.sqrt(h["eps"])}
-
-
-@rule("adamw", "lion", CHEN)
-def to_lion(h: Values, pick: int) -> Values:
-    """lr 3 to 10 times smaller, weight_decay as many times larger, betas (0.9, 0.99)."""
-    factor = (10.0, 5.0, 3.0)[pick]
-    return outside(h, factor) | {"lr": h["lr"] / factor, "betas": [0.9, 0.99]}
-
-
-@rule("lion", "adamw", CHEN)
-def from_lion(h: Values, pick: int) -> Values:
-    """lr 3 to 10 times larger, weight_decay as many times smaller, betas (0.9, 0.999), eps 1e-8."""
-    factor = (3.0, 5.0, 10.0)[pick]
-    return outside(h, 1 / factor) | {"lr": h["lr"] * factor, "betas": [0.9, 0.999], "eps": 1e-8}
-
-
-@rule("adamw", "soap", VYAS)
-@rule("soap", "adamw", VYAS)
-def rotated(h: Values, pick: int) -> Values:
-    """lr, betas, eps and weight_decay stay."""
-    return adams(h) | outside(h)
-
-
-@rule("adamw", "muon", MUON)
-def to_muon(h: Values, pick: int) -> Values:
-    """lr and weight_decay stay, with adjust_lr=match_rms_adamw; betas and eps are for what is no matrix."""
-    element = {"betas": h["betas"], "adam_eps": h["eps"]}
-    return outside(h) | element | {"lr": h["lr"], "adjust_lr": "match_rms_adamw"}
-
-
-@rule("muon", "adamw", MUON)
-def from_muon(h: Values, pick: int) -> Values:
-    """lr and weight_decay stay, of adjust_lr=match_rms_adamw; betas and eps are those of what is no matrix."""
-    if h["adjust_lr"] != "match_rms_adamw":
-        raise ConfigError(
-            f"adjust_lr={h['adjust_lr']} has no counterpart in adamw, whose steps do not grow with a matrix; allowed "
-            "is match_rms_adamw."
-        )
-    return outside(h) | {"lr": h["lr"], "betas": h["betas"], "eps": h["adam_eps"]}
-
-
-@rule("adamw", "adan", ADAN)
-def to_adan(h: Values, pick: int) -> Values:
-    """lr 5 to 10 times larger, the betas of the paper; a weight_decay becomes 0.02, the authors' in all experiments."""
-    decay = outside(h) | ({"weight_decay": 0.02} if h["weight_decay"] else {})
-    return decay | {"lr": h["lr"] * (5.0, 7.0, 10.0)[pick], "eps": h["eps"]}
-
-
-@rule("adamw", "schedule_free_adamw", FREE)
-def schedule_free_adamw(h: Values, pick: int) -> Values:
-    """lr 1 to 10 times larger; the first of betas 0.9, here the share of the average; the rest stays, but weight_decay
-    wants tuning.
-    """
-    return adams(h) | outside(h) | {"lr": h["lr"] * (1.0, 3.0, 10.0)[pick], "betas": [0.9, h["betas"][1]]}
-
-
-@rule("adamw", "prodigy", PRODIGY)
-def to_prodigy(h: Values, pick: int) -> Values:
-    """lr 1, whatever it was; betas, eps and weight_decay stay, since decay acts as in AdamW."""
-    return adams(h) | outside(h) | {"lr": 1.0}
-
-
-def kept(h: Values, *keys: str) -> Values:
-    """Some of the values, as they are."""
-    return {key: h[key] for key in keys}
-
-
-def adams(h: Values) -> Values:
-    """What every relative of Adam has."""
-    return kept(h, "lr", "betas", "eps")
-
-
-def outside(h: Values, factor: float = 1.0) -> Values:
-    """A weight decay outside of the adaptive scaling, of the form times_lr, times a factor."""
-    if h["weight_decay"] and h["weight_decay_form"] != "times_lr":
-        raise ConfigError(
-            f"weight_decay={shown(h['weight_decay'])} is an L2 penalty here, which the adaptive scaling makes another "
-            "one for every weight, so that no decay outside of it is its counterpart; allowed is weight_decay=0, or "
-            "weight_decay_form=times_lr."
-        )
-    return {"weight_decay": h["weight_decay"] * factor, "weight_decay_form": "times_lr"}
-
-
-def same_decay(h: Values, lr: float) -> Values:
-    """The learning rate, with a decay of the same strength: inside of the gradient it follows the step by itself."""
-    form, decay = h["weight_decay_form"], h["weight_decay"]
-    return {"lr": lr, "weight_decay": decay * h["lr"] / lr if form == "times_lr" else decay, "weight_decay_form": form}
+NOT_NEGATIVE = ("lr", "momentum", "betas", "eps", "adam_eps", "weight_decay")
 
 
 def translate(source: str, target: str, given: Mapping[str, Any], decay_form: str | None = None) -> Translation:
@@ -266,12 +69,12 @@ def translate(source: str, target: str, given: Mapping[str, Any], decay_form: st
     if start.get("weight_decay_form") == "decoupled":
         decay_form = decay_form or "decoupled"
     steps = [(f"{one.source} -> {one.target}", one.text, one.citation) for one in path]
+    stops = [(one, defaults(one.target, "to")) for one in path]
     runs = []
     for pick in (LOW, AT, HIGH):
         values = with_form(start, "times_lr") if start.get("weight_decay_form") == "decoupled" else start
-        for one in path:
-            after = defaults(one.target, "to")
-            shared = {key: values[key] for key in ("cautious", "maximize") if key in values and key in after}
+        for one, after in stops:
+            shared: Values = {key: values[key] for key in ("cautious", "maximize") if key in values and key in after}
             values = {**after, **shared, **one.change(values, pick)}
         runs.append(with_form(values, decay_form) if decay_form else values)
     low, at, high = ({key: tidy(run[key]) for key in ends} for run in runs)
@@ -328,7 +131,9 @@ def defaults(name: str, key: str) -> Values:
     """The hyperparameters of an optimizer as its file states them."""
     known = sorted(file.stem for file in (conf_dir() / "optimizer").glob("*.yaml"))
     if name not in known:
-        raise ConfigError(f"{key}={shown(name)} is unknown;{did_you_mean(near(name, known))} allowed are {', '.join(known)}.")
+        raise ConfigError(
+            f"{key}={shown(name)} is unknown;{did_you_mean(near(name, known))} allowed are {', '.join(known)}."
+        )
     node = OmegaConf.to_container(OmegaConf.load(conf_dir() / "optimizer" / f"{name}.yaml"))
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items() if not str(key).startswith("_")}
@@ -353,20 +158,24 @@ def _refuses(key: str, value: Any, default: Any) -> str:
         return "" if value in ("l2", *FORMS) else "l2, times_lr or decoupled"
     if isinstance(default, str):
         return "" if isinstance(value, str) else "text"
-    below = 1.0 if key in ("momentum", "betas") else math.inf
+    least, below = (0.0 if key in NOT_NEGATIVE else -math.inf), (1.0 if key in ("momentum", "betas") else math.inf)
+    bounds = " from 0 to below 1" if below == 1.0 else " of 0 or more" if least == 0.0 else ""
     if isinstance(default, list):
-        fits = isinstance(value, list) and len(value) == len(default)
-        fits = fits and all(_number(one, below) or (one is None and old is None) for one, old in zip(value, default))
-        return "" if fits else f"a list of {len(default)} numbers" + (" from 0 to below 1" if below == 1 else "")
-    if (value is None and default is None) or (_number(value, below) and (key != "lr" or value > 0)):
-        return ""
+        same = isinstance(value, list) and len(value) == len(default)
+        fits = same and all(
+            _number(one, least, below) or (one is None and old is None) for one, old in zip(value, default, strict=True)
+        )
+        return "" if fits else f"a list of {len(default)} numbers{bounds}"
     if key == "lr":
-        return "a number above 0"
-    return "a number from 0 to below 1" if below == 1 else "a number of 0 or more"
+        return "" if _number(value, 0.0, below) and value > 0 else "a number above 0"
+    fits = _number(value, least, below) or (value is None and default is None)
+    return "" if fits else f"a number{bounds}"
 
 
-def _number(value: Any, below: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < below
+def _number(value: Any, least: float, below: float) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and least <= value < below and value > -math.inf
+    )
 
 
 def tidy(value: Any) -> Any:
@@ -407,9 +216,13 @@ def parsed(arguments: Iterable[str]) -> Values:
     for word in arguments:
         key, equals, _ = word.partition("=")
         if not equals or not key or key[0] in "+~-":
-            raise ConfigError(f"{shown(word)} is not possible; allowed is key=value, such as from=adamw to=lion lr=3e-4.")
-        value = OverridesParser.create().parse_override(word).value()
-        given[key.removeprefix("optimizer.")] = value
+            raise ConfigError(
+                f"{shown(word)} is not possible; allowed is key=value, such as from=adamw to=lion lr=3e-4."
+            )
+        [override] = OverridesParser.create().parse_overrides([word])
+        if override.is_sweep_override():
+            raise ConfigError(f"{word} is not possible; allowed is a single value.")
+        given[key.removeprefix("optimizer.")] = override.value()
     return given
 
 

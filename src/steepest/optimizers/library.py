@@ -65,7 +65,7 @@ def _made(library: ModuleType, params: Iterable[Any], name: str, lr: float, opti
     if params and not isinstance(params[0], dict):
         params = [{"params": params}]  # some classes read options of their own from groups, and crash on tensors
     try:
-        optimizer = made(params, lr=lr, **options)
+        optimizer: Optimizer = made(params, lr=lr, **options)
     except Exception as error:  # whatever it is: a constructor that ran here raises what it does not take
         said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise ConfigError(f"optimizer.name={made.__name__} is not possible ({said}).") from None
@@ -74,7 +74,7 @@ def _made(library: ModuleType, params: Iterable[Any], name: str, lr: float, opti
     return optimizer
 
 
-def _named(library: ModuleType, name: str) -> type[Optimizer]:
+def _named(library: ModuleType, name: str) -> Any:
     known = classes(library)
     for key, made in known.items():
         if _plain(key) == _plain(name):
@@ -88,7 +88,7 @@ def _plain(name: str) -> str:
     return name.lower().replace("_", "")
 
 
-def _check(made: type[Optimizer], node: dict[str, Any]) -> None:
+def _check(made: Any, node: dict[str, Any]) -> None:
     """Hold the options against the class, and the class against what a training loop gives it."""
     name, takes = f"optimizer.name={made.__name__}", signature.signature(made)
     if issubclass(made, torch.optim.LBFGS):
@@ -98,11 +98,6 @@ def _check(made: type[Optimizer], node: dict[str, Any]) -> None:
     if {"optimizer", "base_optimizer", "model"} & set(takes.needed):
         what = "the model itself" if "model" in takes.needed else "another optimizer to wrap"
         raise ConfigError(f"{name} needs {what}, which a configuration cannot give it.")
-    if hasattr(made, "eval"):
-        raise ConfigError(
-            f"{name} keeps other weights for evaluation, which a run would not swap in; "
-            "optimizer=schedule_free_adamw and optimizer=schedule_free_sgd do."
-        )
     known = [key for key in takes.types if key != "params"]
     if "lr" not in known:
         raise ConfigError(f"{name} has no learning rate lr; it takes {listed(known)}.")

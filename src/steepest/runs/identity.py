@@ -16,7 +16,20 @@ ASIDE = ("paths", "logger", "callbacks", "log", "checkpoint", "name", "force", "
 ASIDE_KEYS = ("eval_batch_size", "workers", "in_memory", "refuses", "needs_cuda")
 """Keys at any depth, of which the same is true."""
 
-LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "datasets", "scikit-learn", "pillow")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "torchmetrics",
+    "numpy",
+    "scipy",
+    "datasets",
+    "scikit-learn",
+    "pillow",
+)
+
+OPTIONAL = {"pytorch-optimizer": {"steepest.optimizers.library", "pytorch_optimizer"}}
+"""Libraries that decide the results of runs whose `_target_`s are in these modules."""
 
 WATCHERS = (
     "steepest.callbacks.norms",
@@ -61,14 +74,23 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **installed}
 
 
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def source_digest(config: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits over the versions and over the source that a configuration makes run.
 
     That source is the modules of its `_target_`s and of the training line, with all of this package that these import.
     """
-    digest = hashlib.sha256(json.dumps(versions(), sort_keys=True).encode())
+    named = [*targets({k: v for k, v in config.items() if k not in ASIDE})]
+    deciding = versions() | {name: _version(name) for name, homes in OPTIONAL.items() if homes & set(named)}
+    digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
     modules: dict[str, Path] = {}
-    for target in ("steepest.fit", *targets({k: v for k, v in config.items() if k not in ASIDE})):
+    for target in ("steepest.fit", *named):
         collect(target, modules)
     for name in sorted(modules):
         digest.update(name.encode() + modules[name].read_bytes())
