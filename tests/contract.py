@@ -67,7 +67,9 @@ NOT_APPLICABLE = {
         if reach == "closure"
     },
     "compiled model": {
-        name: "torch.compile has no second derivatives" for name in NODES if getattr(TARGETS[name], "needs_graph", False)
+        name: "torch.compile has no second derivatives"
+        for name in NODES
+        if getattr(TARGETS[name], "needs_graph", False)
     }
     | {"kfac": "torch.compile does not run the hooks that it looks through"},
 }

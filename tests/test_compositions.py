@@ -49,8 +49,8 @@ SMALL = {
 def fits(values):
     """Whether values of some or all groups can meet.
 
-    Batch normalisation needs two values of a channel, which one example on 1 x 1 pixels is not; optimizers that evaluate
-    the loss take no micro-batches; one_cycle moves a momentum, which they and plain sgd have not.
+    Batch normalisation needs two values of a channel, which one example on 1 x 1 pixels is not; optimizers that
+    evaluate the loss take no micro-batches; one_cycle moves a momentum, which they and plain sgd have not.
     """
     if values.get("model") in ("resnet18", "resnet50", "vgg") and values.get("batch") == "single":
         return False

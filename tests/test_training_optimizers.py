@@ -88,9 +88,7 @@ def test_sharded_parameters_are_refused_where_whole_ones_are_needed(name):
 
 @pytest.mark.parametrize("name", ["newton", "natural_gradient"])
 def test_second_derivatives_go_through_attention(name):
-    value, folder = digits(
-        name, "model=vit", "model.dim=8", "model.depth=1", "model.heads=2", "budget.steps=2"
-    )
+    value, folder = digits(name, "model=vit", "model.dim=8", "model.depth=1", "model.heads=2", "budget.steps=2")
     assert folder.status["status"] == "finished"
     assert 0 <= value <= 1
 
@@ -98,7 +96,7 @@ def test_second_derivatives_go_through_attention(name):
 # --- two ranks
 
 PARALLEL = [name for name in NODES if name not in NOT_APPLICABLE["data-parallel"]]
-RANK = '''
+RANK = """
 import sys, torch, torch.distributed as dist
 sys.path.insert(0, sys.argv[4])
 from contract import make
@@ -110,7 +108,7 @@ found = {name: fitted(name, rank) for name in PARALLEL}
 if rank == 0:
     torch.save(found, out)
 dist.destroy_process_group()
-'''
+"""
 
 
 def network():

@@ -90,5 +90,5 @@ class Composite(Optimizer):
 
 
 def evaluates_elsewhere(optimizer: Optimizer) -> bool:
-    """Whether an optimizer has weights to evaluate that differ from those it trains: ours say so, others have `eval`."""
+    """Whether the weights to evaluate differ from those that it trains: ours say so, others have `eval`."""
     return getattr(optimizer, "evaluates_elsewhere", callable(getattr(optimizer, "eval", None)))

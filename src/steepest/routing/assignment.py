@@ -75,7 +75,7 @@ def show(rows: list[Row]) -> None:
     headings = [key for key in groups[0] if any(group[key] not in ("", None) for group in groups)]
     for heading in headings:
         number = heading in ("lr", "weight_decay", "tensors", "entries")
-        table.add_column(heading.replace("_", " "), justify="right" if number else "left", overflow="fold")
+        table.add_column(heading.removeprefix("weight_"), justify="right" if number else "left", overflow="fold")
     for group in groups:
         table.add_row(*(_cell(group[heading]) for heading in headings))
     Console().print(table)

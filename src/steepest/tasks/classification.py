@@ -65,9 +65,9 @@ class Classification(QuickHooks, pl.LightningModule):
         return F.cross_entropy(self.model(x), y, label_smoothing=self.label_smoothing)
 
     def loss_and_divergence(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The training loss, and the mean KL divergence from the present predictions, whose Hessian is the Fisher matrix.
+        """The training loss, and the mean KL divergence from the present predictions: scalars with their graph.
 
-        Both are scalars with their graph; the divergence is 0, and so is its gradient.
+        The divergence is 0, and so is its gradient; its Hessian is the Fisher matrix.
         """
         x, y = batch
         logits = self.model(x)

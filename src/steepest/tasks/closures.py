@@ -13,11 +13,11 @@ def evaluates_loss(optimizer: Any) -> bool:
 
 
 def step(task: Any, optimizer: Any, closure: Callable[[], Any] | None) -> None:
-    """One step on the batch that `closure` leaves in `task.batch`, by an optimizer that evaluates the loss as often as it likes.
+    """One step by an optimizer that evaluates the loss as often as it likes, on the batch that `closure` leaves behind.
 
     Lightning's closure is run once, for what hangs on it: the mean loss, the counters, the callbacks. It gives a loss
-    without graph, so the optimizer is given one of our own. That is a fixed function of the parameters: every evaluation
-    has the same dropout, and the running statistics of batch normalisation move once a step.
+    without graph, so the optimizer is given one of our own. That is a fixed function of the parameters: every
+    evaluation has the same dropout, and the running statistics of batch normalisation move once a step.
     """
     assert closure is not None
     task.trainer.strategy.optimizer_step(Alone(task, optimizer.optimizer), closure)
