@@ -33,8 +33,6 @@ ONE_STEP = "its step is one for all parameters, so that groups cannot have learn
 
 NOT_APPLICABLE = {
     "equals its twin": {
-        "lamb": "pytorch_optimizer's has no bias correction and clips |x|; where both coincide: test_tensor_rules.py",
-        "lars": "pytorch_optimizer's has lr outside of the velocity; where both coincide: test_tensor_rules.py",
         "mirror_descent": "no library has it; known minima in test_tensor_rules.py",
         "coordinate_descent": "scikit-learn's Lasso is its oracle; test_tensor_rules.py",
         "kfac": "explicit Kronecker products are its oracle; test_kfac.py",

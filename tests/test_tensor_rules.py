@@ -54,6 +54,25 @@ def assert_same_path(optimizer, ours, twin, theirs, tolerance, steps=50):
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
+def assert_optax_path(optimizer, params, transformation, tolerance, steps=50):
+    """Hold a rule against a gradient transformation of optax."""
+    import jax
+    import optax
+
+    jax.config.update("jax_platforms", "cpu")
+    with jax.enable_x64(True):
+        theirs = [jax.numpy.asarray(p.detach().numpy()) for p in params]
+        state = transformation.init(theirs)
+        for step in range(steps):
+            set_gradients(params, step)
+            updates, state = transformation.update([jax.numpy.asarray(p.grad.numpy()) for p in params], state, theirs)
+            theirs = optax.apply_updates(theirs, updates)
+            optimizer.step()
+            for a, b in zip(params, theirs, strict=True):
+                assert str(a.dtype).endswith(str(b.dtype))
+                np.testing.assert_allclose(a.detach().numpy(), b, rtol=tolerance, atol=tolerance)
+
+
 def assert_follows(optimizer, params, formula, steps=25, lr=None):
     """Hold a rule against `formula(x, g, state, t, lr)`, on each tensor as a NumPy array of float64."""
     xs, states = [p.detach().numpy().copy() for p in params], [{} for _ in params]
@@ -91,6 +110,16 @@ def test_lamb_follows_its_formula(form, bounds):
     params = parameters()
     options = {"weight_decay": 0.1, "weight_decay_form": form, "trust_bounds": bounds}
     assert_follows(LAMB(params, lr=0.02, betas=(0.9, 0.99), **options), params, lamb)
+
+
+@pytest.mark.contract("equals its twin", "lamb")
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_lamb_is_optaxs(dtype, tolerance, decay):
+    import optax
+    params = parameters(dtype)
+    optimizer = LAMB(params, lr=0.01, betas=(0.9, 0.99), weight_decay=decay)
+    assert_optax_path(optimizer, params, optax.lamb(0.01, 0.9, 0.99, eps=1e-6, weight_decay=decay), tolerance)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
@@ -153,6 +182,19 @@ def test_lars_follows_its_formula_with_lr_inside_of_the_velocity(form, eps):
     params = parameters()
     optimizer = LARS(params, trust_coefficient=0.02, eps=eps, weight_decay=0.1, weight_decay_form=form)
     assert_follows(optimizer, params, lars, lr=lambda t: 0.5 * 0.9**t)
+
+
+@pytest.mark.contract("equals its twin", "lars")
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
+def test_lars_without_decay_is_optaxs_whatever_lr_does(dtype, tolerance):
+    """With decay optax's rate has |g + w x| in it, the paper's |g| + w |x|."""
+    import optax
+    params = parameters(dtype)
+    optimizer = LARS(params, lr=0.1, trust_coefficient=0.02)
+    falling = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    optimizer.register_step_post_hook(lambda *_: falling.step())
+    theirs = optax.lars(lambda t: 0.1 * 0.9**t, trust_coefficient=0.02, momentum=0.9)
+    assert_optax_path(optimizer, params, theirs, tolerance)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)

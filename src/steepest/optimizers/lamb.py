@@ -23,6 +23,7 @@ class LAMB(Rule):
     Weight decay of the other forms is not in the ratio.
     """
 
+    twin = "optax.lamb"
     reach = "tensor"
     own_decay = ("times_lr",)
 

@@ -22,6 +22,7 @@ class LARS(Rule):
     Weight decay of the other forms is not in the rate.
     """
 
+    twin = "optax.lars"
     reach = "tensor"
     own_decay = ("l2",)
 
