@@ -33,6 +33,12 @@ def loaded(file):
     return torch.load(file, weights_only=True)
 
 
+def numbers(printed):
+    """The values of a printed table of metrics."""
+    rows = (line.split() for line in printed.splitlines() if "/" in line and len(line.split()) == 2)
+    return {name: float(value) for name, value in rows}
+
+
 @pytest.mark.parametrize("words", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 def test_checkpoints_hold_the_model_and_what_is_trained_beside_it(words):
     folder = run(*words)
@@ -49,9 +55,13 @@ def test_what_was_validated_and_tested_is_what_the_checkpoints_hold(words, capsy
     metrics = folder.summary["metrics"]
     for which in ("last", "best"):
         evaluate_command([str(folder.path), "--split", "val", "--checkpoint", which])
-        printed = capsys.readouterr().out
-        value = metrics["best/val/accuracy" if which == "best" else "val/accuracy"]
-        assert f"{value:.4f}" in printed
+        found = numbers(capsys.readouterr().out)
+        of = "best/val" if which == "best" else "val"
+        assert found["val/loss"] == pytest.approx(metrics[f"{of}/loss"], rel=1e-5)
+        assert found["val/accuracy"] == pytest.approx(metrics[f"{of}/accuracy"], rel=1e-5)
+    evaluate_command([str(folder.path), "--split", "test"])
+    found = numbers(capsys.readouterr().out)
+    assert found["test/loss"] == pytest.approx(metrics["test/loss"], rel=1e-5)
 
 
 def test_a_resumed_run_goes_on_with_what_is_trained_bit_for_bit():
@@ -74,6 +84,39 @@ def test_a_resumed_run_goes_on_with_what_is_trained_bit_for_bit():
             for name, value in straight[part].items():
                 assert torch.equal(again[part][name], value), (words, part, name)
         assert kept_rows(resumed) == rows
+
+
+class Rounded(torch.optim.SGD):
+    """A library's optimizer whose way back from the weights to evaluate is not exact."""
+
+    def eval(self):
+        self.shift(1.0)
+
+    def train(self):
+        self.shift(-0.999)
+
+    @torch.no_grad()
+    def shift(self, by):
+        for p in self.param_groups[0]["params"]:
+            p.add_(by)
+
+
+def test_training_goes_on_from_the_very_weights_that_validation_interrupted(monkeypatch):
+    seen = []
+    step = Rounded.step
+    monkeypatch.setattr(Rounded, "step", lambda self, *args, **kwargs: (step(self, *args, **kwargs), note(self))[0])
+
+    def note(optimizer):
+        seen.append(optimizer.param_groups[0]["params"][0].detach().clone())
+
+    monkeypatch.setattr("steepest.assemble.routing", lambda cfg, factor: lambda model: Rounded(model.parameters(), 0.1))
+    run("optimizer=sgd", "schedule=constant")
+    swapped = seen[:]
+    seen.clear()
+    shutil.rmtree("runs")
+    run("optimizer=sgd", "schedule=constant", "validation.every=1.0", "checkpoint.every_steps=null")
+    assert len(swapped) == len(seen) == 12
+    assert all(map(torch.equal, swapped, seen))
 
 
 def kept_rows(folder):

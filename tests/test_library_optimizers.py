@@ -19,9 +19,9 @@ NODES = {name: OmegaConf.load(conf_dir() / "optimizer" / f"{name}.yaml") for nam
 SMALL = ["threads=1", "budget.steps=3", "model=logistic", "logger=none", "callbacks=none"]
 WRAPPERS = {"FriendlySAM", "GSAM", "LookSAM", "Lookahead", "Magma", "OrthoGrad", "PCGrad", "SAM", "SafeFP16Optimizer"}
 WITH_THE_MODEL = {"AdaLOMO", "AdamMini", "LOMO", "WSAM"}
-REFUSED = WRAPPERS | WITH_THE_MODEL | {"AdaHessian", "SophiaH", "LBFGS", "AliG", "A2Grad", "SPlus"}
+REFUSED = WRAPPERS | WITH_THE_MODEL | {"AdaHessian", "SophiaH", "LBFGS", "AliG", "A2Grad"}
 REFUSED |= {"AdaGO", "AdaMuon", "DistributedMuon", "Muon", "MuonClip", "NorMuon", "DeMo"}  # want groups; want einops
-REFUSED |= {"TRAC", "ScheduleFreeAdamW", "ScheduleFreeRAdam", "ScheduleFreeSGD", "ScheduleFreeWrapper"}
+REFUSED |= {"TRAC", "ScheduleFreeWrapper"}
 
 
 def parameters(*shapes):

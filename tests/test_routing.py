@@ -38,6 +38,8 @@ class Net(nn.Module):
         self.attention = nn.MultiheadAttention(4, 2)
         self.recurrent = nn.LSTM(4, 4)
         self.scale = nn.Parameter(torch.ones(4))
+        self.token_mixer = nn.Parameter(torch.ones(4, 4))
+        self.position = nn.Parameter(torch.ones(()))
         self.temperature = nn.Parameter(torch.ones(()))
         self.head = nn.Linear(4, 7)
         self.head.weight = self.table.weight  # tied: it counts once, where it comes first
@@ -59,7 +61,8 @@ def test_kinds():
     assert found["norm.weight"] == found["norm.bias"] == "norm"
     assert found["conv.bias"] == found["attention.in_proj_bias"] == found["recurrent.bias_ih_l0"] == "bias"
     assert found["conv.weight"] == found["attention.out_proj.weight"] == found["recurrent.weight_hh_l0"] == "matrix"
-    assert found["scale"] == found["temperature"] == "other"
+    assert found["scale"] == found["temperature"] == found["position"] == "other"
+    assert found["token_mixer"] == "matrix"
     assert "head.weight" not in found
     assert found.keys() == dict(Net().named_parameters()).keys()
     assert set(kinds(nn.BatchNorm2d(3)).values()) == {"norm"}
@@ -82,7 +85,7 @@ def test_routes_by_kinds_patterns_and_exceptions():
     optimizer = Routing(partial("adamw", lr=0.01), routes)(module)
     assert isinstance(optimizer, Composite)
     matrices, recurrent, rest = names(optimizer, module)
-    assert matrices == ["conv.weight", "attention.in_proj_weight", "attention.out_proj.weight"]
+    assert matrices == ["token_mixer", "conv.weight", "attention.in_proj_weight", "attention.out_proj.weight"]
     assert recurrent == [f"recurrent.{name}" for name, _ in module.recurrent.named_parameters()]
     assert sorted(matrices + recurrent + rest) == sorted(dict(module.named_parameters()))
     assert [group["lr"] for group in optimizer.param_groups] == [3e-3, 0.005, 0.01]
@@ -233,6 +236,17 @@ def test_loaded_groups_are_those_of_the_parts():
     steps(optimizer, [a, b], 1, start=1)
     assert torch.equal(b, before)
     assert optimizer.parts[1].state is optimizer.state
+
+
+def test_a_copy_goes_on_alike_with_groups_of_its_own():
+    params = parameters(shapes=[(3,), (2, 2)])
+    optimizer = composite(*params)
+    steps(optimizer, params, 2)
+    copied, copies = copy.deepcopy((optimizer, params))
+    steps(optimizer, params, 2, start=2)
+    steps(copied, copies, 2, start=2)
+    assert all(map(torch.equal, params, copies))
+    assert copied.parts[0].param_groups[0] is copied.param_groups[0] is not optimizer.param_groups[0]
 
 
 def test_a_composite_takes_no_group_later():

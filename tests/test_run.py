@@ -73,6 +73,7 @@ def test_the_run_folder_is_the_record(finished):
         "status.json",
         "metrics.jsonl",
         "summary.json",
+        "parameters.csv",
         "checkpoints",
         "log.txt",
         "lock",

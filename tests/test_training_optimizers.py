@@ -11,6 +11,7 @@ import pytest
 import torch
 from contract import NODES, NOT_APPLICABLE, REACH, TARGETS, contract, make
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 
 from steepest.assemble import assemble
 from steepest.config import compose
@@ -57,6 +58,25 @@ def test_a_closure_sees_one_function_however_often_it_evaluates():
     value, folder = digits("lbfgs", "model.batch_norm=true", "model.dropout=0.3", "budget.steps=20")
     assert value > 0.5
     assert 40 < folder.summary["grad_evals"] < 100
+    state = torch.load(folder.checkpoint("last"), weights_only=True)["state_dict"]
+    [batches] = {int(value) for name, value in state.items() if name.endswith("num_batches_tracked")}
+    assert batches == 20  # running statistics move once a step
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "natural_gradient"])
+def test_the_loss_is_evaluated_in_the_precision_of_the_run(name, monkeypatch):
+    seen = set()
+    of_torch = nn.functional.linear
+
+    def linear(*args):
+        y = of_torch(*args)
+        if y.device.type == "cpu":  # not the rehearsal of shapes
+            seen.add((y.dtype, torch.is_grad_enabled()))
+        return y
+
+    monkeypatch.setattr(nn.functional, "linear", linear)
+    digits(name, "precision=bf16_mixed", "budget.steps=3")
+    assert {dtype for dtype, training in seen if training} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("name", CLOSURE)
@@ -78,7 +98,7 @@ def test_what_an_optimizer_that_evaluates_the_loss_cannot_do_is_refused(name, wo
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["schedule_free_adamw", "kfac"])
+@pytest.mark.parametrize("name", ["schedule_free_adamw", "kfac", "adafactor", "prodigy"])
 def test_sharded_parameters_are_refused_where_whole_ones_are_needed(name):
     cfg = compose([f"optimizer={name}", "model=mlp", "trainer=fsdp2", "trainer.accelerator=cpu", *QUIET])
     settle(cfg)
@@ -96,17 +116,19 @@ def test_second_derivatives_go_through_attention(name):
 # --- two ranks
 
 PARALLEL = [name for name in NODES if name not in NOT_APPLICABLE["data-parallel"]]
+SHARDED = [name for name in PARALLEL if TARGETS[name].takes_shards and not TARGETS[name].evaluates_elsewhere]
 RANK = """
 import sys, torch, torch.distributed as dist
 sys.path.insert(0, sys.argv[4])
 from contract import make
-from test_training_optimizers import PARALLEL, fitted
+from test_training_optimizers import PARALLEL, SHARDED, fitted
 rank, store, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 torch.set_num_threads(1)
 dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
 found = {name: fitted(name, rank) for name in PARALLEL}
+sharded = {name: fitted(name, rank, shard=True) for name in SHARDED}
 if rank == 0:
-    torch.save(found, out)
+    torch.save({"parallel": found, "sharded": sharded}, out)
 dist.destroy_process_group()
 """
 
@@ -117,11 +139,14 @@ def network():
     return nn.Sequential(nn.Linear(5, 5), nn.PReLU(5), nn.Linear(5, 5)).double()
 
 
-def fitted(name, rank=None):
-    """Weights after a few steps; with a rank, of a data-parallel network that sees half of each batch."""
-    model = network()
-    optimizer = make(name, model.parameters(), **({"module": model} if REACH[name] == "module" else {}))
-    parallel = model if rank is None else nn.parallel.DistributedDataParallel(model)
+def fitted(name, rank=None, shard=False):
+    """Weights after a few steps; with a rank, of a data-parallel or sharded network that sees half of each batch."""
+    model = fully_shard(network()) if shard else network()
+    changed = {"module": model} if REACH[name] == "module" else {}
+    if name == "muon":
+        changed["ns_dtype"] = "float64"  # its bfloat16 would round sums in another order to other numbers
+    optimizer = make(name, model.parameters(), **changed)
+    parallel = model if rank is None or shard else nn.parallel.DistributedDataParallel(model)
     generator = torch.Generator().manual_seed(1)
     for _ in range(6):
         x = torch.randn(16, 5, generator=generator, dtype=torch.float64)
@@ -131,11 +156,12 @@ def fitted(name, rank=None):
         optimizer.zero_grad()
         nn.functional.mse_loss(parallel(x), y).backward()
         optimizer.step()
-    return [p.detach().clone() for p in model.parameters()]
+    return [(p.full_tensor() if shard else p).detach().clone() for p in model.parameters()]
 
 
 @pytest.mark.contract("data-parallel", *PARALLEL)
 def test_two_ranks_equal_one_with_the_joint_batch(tmp_path):
+    """As copies of the network (DDP), and, where the formula holds on shards, as halves of it (FSDP2)."""
     here, store, out = str(Path(__file__).parent), str(tmp_path / "store"), str(tmp_path / "weights")
     command = [sys.executable, "-c", RANK]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
@@ -143,10 +169,12 @@ def test_two_ranks_equal_one_with_the_joint_batch(tmp_path):
     assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
     found = torch.load(out, weights_only=True)
     apart = {}
-    for name in PARALLEL:
-        difference = max((a - b).abs().max().item() for a, b in zip(found[name], fitted(name), strict=True))
-        if difference > 1e-9:  # sums in another order, through a few steps that divide by small numbers
-            apart[name] = difference
+    for way, weights in found.items():
+        for name, trained in weights.items():
+            difference = max((a - b).abs().max().item() for a, b in zip(trained, fitted(name), strict=True))
+            if not difference < 1e-9:  # sums in another order, through a few steps that divide by small numbers
+                apart[way, name] = difference
+    assert found["sharded"].keys() >= {"adamw", "lamb", "muon"}
     assert not apart
 
 
@@ -168,7 +196,7 @@ def test_a_compiled_model_trains_as_the_model_does():
         ends = []
         for trained in (model, network()):
             trained.load_state_dict(start)
-            optimizer = make(name, trained.parameters())
+            optimizer = make(name, trained.parameters(), **({"module": trained} if REACH[name] == "module" else {}))
             for _ in range(3):
 
                 def closure(trained=trained, optimizer=optimizer):

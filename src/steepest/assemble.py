@@ -140,7 +140,7 @@ def require_support(optimizer: Any, cfg: DictConfig, plan: BatchPlan) -> None:
             f"{name} is not possible with precision={cfg.choices.precision}, whose loss is scaled; "
             "allowed are fp32, fp64, tf32 and bf16_mixed."
         )
-    if sharded and (reach == "module" or evaluates_elsewhere(optimizer)):
+    if sharded and not (getattr(optimizer, "takes_shards", True) and not evaluates_elsewhere(optimizer)):
         raise ConfigError(
             f"{name} needs whole parameters, which trainer={cfg.choices.trainer} shards; allowed is ddp, or one device."
         )

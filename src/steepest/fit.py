@@ -81,7 +81,7 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
     try:
         with interruptible():
             if trainer.is_global_zero:
-                mirror(folder, loggers, {**resolved(cfg), "parameter_groups": summary_of(parts.assignment)})
+                mirror(folder, loggers, resolved(cfg))
             trainer.fit(parts.task, datamodule=parts.data, ckpt_path=cfg.run.resume, weights_only=True)
             trainer.test(parts.task, datamodule=parts.data, verbose=False)
         status = "finished"

@@ -30,6 +30,7 @@ class Adafactor(Rule):
 
     twin = "torch.optim.Adafactor"
     reach = "tensor"
+    takes_shards = False
     own_decay = ("times_lr",)
 
     def __init__(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from steepest.optimizers.rule import keep_dtypes
+from steepest.optimizers.rule import keep_dtypes, own_state
 
 
 class Composite(Optimizer):
@@ -27,6 +27,10 @@ class Composite(Optimizer):
         super().__init__([{**group} for part in parts for group in part.param_groups], {})
         self.parts = list(parts)
         self._share(chain.from_iterable(part.param_groups for part in self.parts), defaultdict(dict))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, with their parts."""
+        return own_state(self)
 
     @property
     def evaluates_elsewhere(self) -> bool:

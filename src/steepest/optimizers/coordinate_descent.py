@@ -30,6 +30,7 @@ class CoordinateDescent(GlobalRule):
     """
 
     own_decay = ("times_lr", "decoupled")
+    takes_shards = False
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class KFAC(GlobalRule):
     """
 
     reach = "module"
+    takes_shards = False
 
     def __init__(
         self,
@@ -67,14 +68,29 @@ class KFAC(GlobalRule):
         rhythm = {"every": every, "factors_every": factors_every}
         super().__init__(params, {**own, **rhythm, "kl_clip": kl_clip}, **shared)
         self.module = module
-        layers = factored(module, [p for h in self.param_groups for p in h["params"]])
+        self._look_in()
+
+    def _look_in(self) -> None:
+        """Find the layers of the module, and watch what goes through them."""
+        layers = factored(self.module, [p for h in self.param_groups for p in h["params"]])
         self._layers: dict[nn.Module, Factored] = {layer.layer: layer for layer in layers}
         self._factored = {p for layer in self._layers.values() for p in layer.parameters}
         self._pass: object = None
-        handles = [module.register_forward_pre_hook(Hook(self._begin_pass))]
+        handles = [self.module.register_forward_pre_hook(Hook(self._begin_pass))]
         handles += [layer.register_forward_hook(Hook(self._watch), with_kwargs=True) for layer in self._layers]
-        handles += [module.register_forward_hook(Hook(self._end_pass), always_call=True)]
+        handles += [self.module.register_forward_hook(Hook(self._end_pass), always_call=True)]
         self._unhook = weakref.finalize(self, _remove, handles)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy, together with its module: it looks into that anew."""
+        looks = ("_layers", "_factored", "_pass", "_unhook")
+        return {key: value for key, value in super().__getstate__().items() if key not in looks}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """As `torch.optim.Optimizer`, which also loads checkpoints by it; a copy looks into its own module."""
+        super().__setstate__(state)
+        if "module" in state:
+            self._look_in()
 
     def close(self) -> None:
         """Remove the hooks; nothing is learnt of the curvature from then on."""

@@ -18,7 +18,7 @@ class LAMB(Rule):
         u_t = m^_t / (sqrt(v^_t) + eps) + weight_decay x_{t-1}
         x_t = x_{t-1} - lr (|x_{t-1}| / |u_t|) u_t
 
-    with m^ and v^ of Adam. The trust ratio |x| / |u| of a tensor is 1 where a norm is 0, and stays within
+    with m^ and v^ of Adam. The trust ratio |x| / |u| of a tensor, or 1 where a norm is 0, is put within
     `trust_bounds`; [1, 1] makes this AdamW. The paper bounds |x| itself, by a function that it leaves open.
     Weight decay of the other forms is not in the ratio.
     """
@@ -69,12 +69,10 @@ class LAMB(Rule):
 
 
 def trust_ratio(x: Tensor, u: Tensor, bounds: Sequence[float] | None) -> Tensor:
-    """|x| / |u| within the bounds, and 1 where a norm is 0."""
+    """|x| / |u|, or 1 where a norm is 0; within the bounds."""
     x_norm, u_norm = torch.linalg.vector_norm(x), torch.linalg.vector_norm(u)
-    ratio = x_norm / u_norm
-    if bounds is not None:
-        ratio.clamp_(*bounds)
-    return torch.where((x_norm > 0) & (u_norm > 0), ratio, 1.0)
+    ratio = torch.where((x_norm > 0) & (u_norm > 0), x_norm / u_norm, 1.0)
+    return ratio if bounds is None else ratio.clamp(*bounds)
 
 
 def _check_bounds(bounds: Sequence[float] | None) -> None:

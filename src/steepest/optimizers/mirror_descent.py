@@ -34,6 +34,7 @@ class MirrorDescent(Rule):
     """
 
     reach = "tensor"
+    takes_shards = False
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ class Prodigy(GlobalRule):
 
     twin = "pytorch_optimizer.Prodigy"
     own_decay = ("times_lr",)
+    takes_shards = False
 
     def __init__(
         self,
@@ -97,9 +98,13 @@ class Prodigy(GlobalRule):
         for p, g, state, h in seen:
             g = as_minimised(p, g, h)
             rate = _rate(d, state, h)
+            if rate == 0:
+                continue  # what does not move says nothing of the distance
             products.append(torch.dot(g.flatten(), (state["x0"] - p).flatten()) * (d / d0 * rate))
             s = state["s"].mul_(b3).add_(g, alpha=d / d0 * (d if h["safeguard_warmup"] else rate))
             lengths.append(s.abs().sum())
+        if not products:
+            products = lengths = [torch.zeros(())]
         new, length = torch.stack([_total(products), _total(lengths)]).tolist()
         r = b3 * one.get("r", 0.0) + new
         d_max = one.get("d_max", d0)

@@ -63,6 +63,8 @@ class Rule(Optimizer):
     """How far the rule looks; an element rule updates every entry from its own gradient and state alone."""
     own_decay: ClassVar[tuple[str, ...]] = ()
     """Forms of weight decay that the formula itself applies, such as LAMB's inside of its trust ratio."""
+    takes_shards: ClassVar[bool] = True
+    """Whether the formula holds on parameters that are sharded over devices (`DTensor`)."""
     evaluates_elsewhere: ClassVar[bool] = False
     """Whether the weights to evaluate differ from those that are trained; see `eval`."""
 
@@ -133,8 +135,8 @@ class Rule(Optimizer):
         self._aside = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies: torch would leave out the attributes that are ours. Hooks of the optimizer do not go along."""
-        return {key: value for key, value in vars(self).items() if not key.startswith("_optimizer_")}
+        """For copies: torch would leave out the attributes that are ours."""
+        return own_state(self)
 
     def _move_all(self) -> None:
         for h in self.param_groups:
@@ -232,6 +234,11 @@ def as_minimised(p: Tensor, g: Tensor, h: Hyperparameters) -> Tensor:
     return g.add(p, alpha=h["weight_decay"]) if h["weight_decay"] and h["weight_decay_form"] == "l2" else g
 
 
+def own_state(optimizer: Optimizer) -> dict[str, Any]:
+    """All attributes of an optimizer for its copy, but for hooks on it."""
+    return {key: value for key, value in vars(optimizer).items() if not key.startswith("_optimizer_")}
+
+
 def keep_dtypes(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
     """Give the state that `optimizer` has loaded the dtypes that it was saved with.
 
@@ -242,7 +249,8 @@ def keep_dtypes(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
     for i, p in zip(saved_ids, params, strict=True):
         for key, value in state_dict["state"].get(i, {}).items():
             if isinstance(value, Tensor):
-                optimizer.state[p][key] = value.to(p.device, copy=True)
+                loaded = optimizer.state[p]
+                loaded[key] = value.to(loaded[key].device, copy=True)  # torch leaves its own counters on the CPU
 
 
 def _wide(p: Tensor) -> Tensor:

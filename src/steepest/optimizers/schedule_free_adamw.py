@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from steepest.optimizers.rule import Hyperparameters, Rule, State, at_least, fractions
-from steepest.optimizers.schedule_free_sgd import above_zero, average_weight, decay_at_y
+from steepest.optimizers.schedule_free_sgd import above_zero, average_weight, decay_at_y, share_out
 
 
 class ScheduleFreeAdamW(Rule):
@@ -20,10 +20,10 @@ class ScheduleFreeAdamW(Rule):
         y_t = (1 - b1) z_t + b1 x_t
 
     The parameters are y, where gradients are taken; the weights to evaluate are x, which `eval` puts in their place.
-    The state is z; lr_max is the largest lr so far, and a warm-up is all the schedule that the rule needs. The paper's
-    algorithm has its bias correction and a warm-up inside of lr, and sums lr^2 with them in it; this is the form of the
-    authors' code. Weight decay acts at y: a decay of y alone, as the base would do it, would
-    push x away from z.
+    The state is z; lr_max is the largest lr so far, and a warm-up is all the schedule that the rule needs. This is the
+    form of the authors' code: in the paper's algorithm lr has the bias correction and the warm-up in it, and so have
+    the weights a_t. Weight decay acts at y: a decay of y alone, as the base would do it, would push x away from z.
+    The running statistics of batch normalisation are those of y; the authors advise to take them anew at x.
     """
 
     twin = "pytorch_optimizer.ScheduleFreeAdamW"
@@ -58,6 +58,7 @@ class ScheduleFreeAdamW(Rule):
     def init(self, p: Tensor, state: State, h: Hyperparameters) -> None:
         """z_0 = y_0, v_0 = 0; the sum of the a_t is 0."""
         state["z"], state["v"], state["lr_max"], state["a_sum"] = p.clone(), torch.zeros_like(p), 0.0, 0.0
+        state["share"] = h["betas"][0]
 
     def update(self, p: Tensor, g: Tensor, state: State, h: Hyperparameters) -> None:
         """One step of the formula, y before z; `step` is lr u_t."""
@@ -65,9 +66,10 @@ class ScheduleFreeAdamW(Rule):
         v = state["v"].mul_(b2).addcmul_(g, g, value=1 - b2)
         root = v.div(1 - b2**t).sqrt_().add_(h["eps"])
         step = torch.div(g, root, out=root).mul_(h["lr"]).add_(p, alpha=decay_at_y(h))
+        share_out(p, state, b1)
         p.lerp_(z, c).sub_(step, alpha=1 - b1 * (1 - c))
         z.sub_(step)
 
     def evaluation_weights(self, p: Tensor, state: State, h: Hyperparameters) -> Tensor:
         """The average x_t = (y_t - (1 - b1) z_t) / b1."""
-        return p.lerp(state["z"], 1 - 1 / h["betas"][0])
+        return p.lerp(state["z"], 1 - 1 / state["share"])

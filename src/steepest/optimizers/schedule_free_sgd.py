@@ -46,18 +46,26 @@ class ScheduleFreeSGD(Rule):
 
     def init(self, p: Tensor, state: State, h: Hyperparameters) -> None:
         """z_0 = y_0; the sum of the a_t is 0."""
-        state["z"], state["lr_max"], state["a_sum"] = p.clone(), 0.0, 0.0
+        state["z"], state["lr_max"], state["a_sum"], state["share"] = p.clone(), 0.0, 0.0, h["momentum"]
 
     def update(self, p: Tensor, g: Tensor, state: State, h: Hyperparameters) -> None:
         """One step of the formula, y before z."""
         z, momentum, c = state["z"], h["momentum"], average_weight(state, h)
         step = g.mul(h["lr"]).add_(p, alpha=decay_at_y(h))
+        share_out(p, state, momentum)
         p.lerp_(z, c).sub_(step, alpha=1 - momentum * (1 - c))
         z.sub_(step)
 
     def evaluation_weights(self, p: Tensor, state: State, h: Hyperparameters) -> Tensor:
         """The average x_t = (y_t - (1 - momentum) z_t) / momentum."""
-        return p.lerp(state["z"], 1 - 1 / h["momentum"])
+        return p.lerp(state["z"], 1 - 1 / state["share"])
+
+
+def share_out(p: Tensor, state: State, share: float) -> None:
+    """Make y of x and z with this share of x, where a schedule has changed it since y was made."""
+    if share != state["share"]:
+        p.lerp_(state["z"], 1 - share / state["share"])
+        state["share"] = share
 
 
 def average_weight(state: State, h: Hyperparameters) -> float:

@@ -10,12 +10,12 @@ from steepest.optimizers.rule import Hyperparameters, Rule, Shared, State, fract
 
 
 class SGDMomentum(Rule):
-    """SGD with momentum, the learning rate outside the velocity. Sutskever et al. 2013, in the form of torch.optim.SGD.
+    """SGD with momentum, the learning rate outside the velocity: the form of torch.optim.SGD.
 
         v_t = momentum v_{t-1} + g_t
         x_t = x_{t-1} - lr v_t
 
-    Polyak's heavy ball (1964) has the learning rate inside the velocity. Both are equal while lr is constant; when lr
+    Polyak's heavy ball (1964), also in Sutskever et al. 2013, has the learning rate inside the velocity. Both are equal while lr is constant; when lr
     drops, this form shortens the whole step at once, the heavy ball only the part that the new gradient adds.
     """
 

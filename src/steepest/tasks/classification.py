@@ -55,6 +55,7 @@ class Classification(QuickHooks, pl.LightningModule):
         self.total_steps, self.plan, self.label_smoothing = total_steps, plan, label_smoothing
         self.counters = Counters()
         self.sharded = False
+        self.keeps_batch = False
         self.batch: Batch | None = None
         self.train_loss = RunningMean()
         self.eval_loss, self.eval_accuracy = MeanMetric(), MeanMetric()
@@ -76,7 +77,8 @@ class Classification(QuickHooks, pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one micro-batch; Lightning divides by the number of micro-batches of a step."""
         loss, plan = self.loss(batch), self.plan
-        self.batch = batch
+        if self.keeps_batch:
+            self.batch = batch
         if plan.exact:  # micro-batches may differ by one in size; loss and gradient are still means over all examples
             loss = loss * (len(batch[1]) * plan.accumulate * self.trainer.world_size / plan.size)
         self.counters.grad_evals += batch_idx % plan.accumulate == 0
@@ -141,7 +143,9 @@ class Classification(QuickHooks, pl.LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """The optimizer alone; the schedule is a function of the step (see `optimizer_step`)."""
-        return self.optimizer(self.model)
+        optimizer = self.optimizer(self.model)
+        self.keeps_batch = closures.evaluates_loss(optimizer)
+        return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps what was spent."""

@@ -35,6 +35,7 @@ class Alone:
         loss = closure()
         buffers = [buffer.clone() for buffer in self.task.buffers()]
         self.optimizer.step(BatchLoss(self.task, self.optimizer))
+        self.task.batch = None
         with torch.no_grad():
             for buffer, kept in zip(self.task.buffers(), buffers, strict=True):
                 buffer.copy_(kept)
@@ -48,14 +49,10 @@ class BatchLoss:
         self.task = task
         self.evaluate = task.loss_and_divergence if optimizer.needs_divergence else task.loss
         self._devices = [task.device] if task.device.type == "cuda" else []
-        self._random = torch.get_rng_state(), [torch.cuda.get_rng_state(device) for device in self._devices]
 
     def __call__(self) -> Any:
         """The loss, or the loss and the divergence from the model's present predictions."""
         self.task.counters.grad_evals += 1
+        # The fork puts the random numbers back, so that every evaluation begins with the same.
         with torch.random.fork_rng(self._devices), self.task.trainer.precision_plugin.train_step_context():
-            cpu, cuda = self._random
-            torch.set_rng_state(cpu)
-            for device, state in zip(self._devices, cuda, strict=True):
-                torch.cuda.set_rng_state(state, device)
             return self.evaluate(self.task.batch)
