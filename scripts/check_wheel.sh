@@ -19,6 +19,7 @@ run=$(ls runs)
 "$work/env/bin/steepest" predict "$run"
 "$work/env/bin/steepest" preview schedule=cosine output=cosine.png
 test -s cosine.png
+"$work/env/bin/steepest" translate from=adamw to=lion lr=3e-4
 test -s "runs/$run/summary.json"
 left=$(ls -A | sort | tr '\n' ' ')
 [ "$left" = "cosine.png runs " ] || { echo "unexpected files: $left"; exit 1; }

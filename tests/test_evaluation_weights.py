@@ -18,7 +18,7 @@ OPTIMIZERS = {
     "schedule_free_adamw": ["optimizer=schedule_free_adamw"],
     "schedule_free_sgd": ["optimizer=schedule_free_sgd"],
     "lookahead": ["optimizer=nesterov", "optimizer.form=lookahead"],
-    "routed": ["optimizer=schedule_free_adamw", "routing=hidden_matrices", "optimizer@routing.rest.optimizer=adam"],
+    "routed": ["optimizer=schedule_free_adamw", "routing=matrices", "optimizer@routing.rest.optimizer=adam"],
     "library": ["optimizer=library", "optimizer.name=ScheduleFreeAdamW"],
 }
 

@@ -29,6 +29,9 @@ SCENARIOS = {
     "accumulation": ["model=mlp", "model.batch_norm=true", "model.dropout=0.5", "batch=large", *LARGE],
     "augmentation": ["dataset.crop_padding=1", "dataset.flip=true", "model=vit", "model.dropout=0.1", "optimizer=adam"],
     "epochs": ["validation.every='1 epochs'", "model=lstm", "clip.norm=0.1", "checkpoint.every_steps=10"],
+    "double": ["model=mlp", "precision=fp64", "optimizer=schedule_free_adamw", "checkpoint.every_steps=5"],
+    "curvature": ["model=mlp", "model.dropout=0.2", "optimizer=lbfgs", "checkpoint.every_steps=5"],
+    "routed": ["model=vit", "optimizer=soap", "routing=matrices", "optimizer@routing.rest.optimizer=torch"],
     "full": ["batch=full", "batch.micro_size=431", "model=mlp", "model.dropout=0.5", "checkpoint.every_steps=1"],
 }
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from contract import parameters, set_gradients
+from contract import NODES, TARGETS, make, parameters, set_gradients
 from torch import nn
 
 from steepest.build import build
@@ -18,6 +18,7 @@ from steepest.optimizers.composite import Composite
 from steepest.optimizers.kfac import KFAC
 from steepest.optimizers.lbfgs import LBFGS
 from steepest.optimizers.muon import Muon
+from steepest.optimizers.rule import Rule
 from steepest.optimizers.schedule_free_sgd import ScheduleFreeSGD
 from steepest.optimizers.sgd import SGD
 from steepest.optimizers.sgd_momentum import SGDMomentum
@@ -108,6 +109,36 @@ def test_every_parameter_needs_exactly_one_route(routes, said):
         Routing(partial("adam"), routes)(Net())
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (
+            "patterns",
+            r"routing\.b\.patterns=\[tabel\.\*\] fits the name of no parameter; allowed are patterns such as table\.",
+        ),
+        ("exclude", r"routing\.b\.exclude=\[tabel\.\*\] fits the name of no parameter"),
+    ],
+)
+def test_a_pattern_that_nothing_fits_is_a_mistake(key, said):
+    routes = {"a": Route(patterns=["*"]), "b": Route(**{"kinds": [], key: ["tabel.*"]})}
+    with pytest.raises(ConfigError, match=said):
+        Routing(partial("adam"), routes)(Net())
+
+
+def test_anothers_optimizer_keeps_the_dtypes_of_its_state():
+    """torch's NAdam alone would load its float32 product of momenta as bfloat16."""
+    params = parameters(torch.bfloat16, shapes=[(3, 2), (2,)])
+    module = nn.ParameterList(params)
+    optimizer = Routing(partial("torch"))(module)
+    steps(optimizer, params, 3)
+    saved = copy.deepcopy(optimizer.state_dict())
+    optimizer.load_state_dict(copy.deepcopy(saved))
+    for i, p in enumerate(params):
+        for key, value in saved["state"][i].items():
+            assert optimizer.state[p][key].dtype == value.dtype
+            assert torch.equal(optimizer.state[p][key], value)
+
+
 def test_a_transformers_norms_and_biases_are_not_decayed_unless_asked_for():
     vit = ViT(input_shape=(1, 8, 8), num_classes=10, dim=8, depth=1, heads=2)
     free = {name for name, kind in kinds(vit).items() if kind in ("norm", "bias")}
@@ -172,6 +203,18 @@ def test_the_table_says_who_trains_what(capsys):
     assert "rule" not in printed  # no optimizer here has two
     show(rows[:1])
     assert capsys.readouterr().out == ""  # all alike
+
+
+@pytest.mark.parametrize("name", [name for name in NODES if issubclass(TARGETS[name], Rule)])
+@pytest.mark.parametrize("own", [{"lr": -1.0}, {"weight_decay_form": "foo"}, {"weight_decay": -1.0}])
+def test_the_values_of_a_group_are_checked_as_the_constructors_are(name, own):
+    params = parameters(shapes=[(3,), (2, 2)])
+    [key] = own
+    with pytest.raises(ConfigError, match=rf"optimizer\.{key}"):
+        make(name, [{"params": params[:1]}, {"params": params[1:], **own}])
+    optimizer = make(name, params[:1])
+    with pytest.raises(ConfigError, match=rf"optimizer\.{key}"):
+        optimizer.add_param_group({"params": params[1:], **own})
 
 
 # --- the composite optimizer
@@ -284,7 +327,7 @@ def test_a_closure_runs_once_and_gives_the_loss():
 
 
 def test_the_routes_of_a_run_come_from_its_configuration():
-    cfg = compose(["routing=hidden_matrices", "optimizer=muon", "optimizer@routing.rest.optimizer=lion"])
+    cfg = compose(["routing=matrices", "optimizer=muon", "optimizer@routing.rest.optimizer=lion"])
     from steepest.assemble import routing
 
     module = Net()

@@ -1,6 +1,6 @@
 """The schedule-free rules: y is trained, x is evaluated, and z is the state."""
 
-import io
+import copy
 
 import numpy as np
 import pytest
@@ -40,11 +40,6 @@ def run(optimizer, params, steps, start=0):
         optimizer.step()
 
 
-def share_of_average(optimizer):
-    h = optimizer.param_groups[0]
-    return h["betas"][0] if "betas" in h else h["momentum"]
-
-
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6)])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
@@ -71,40 +66,46 @@ def test_equals_its_twin_while_lr_warms_up_and_falls_and_in_what_is_evaluated(ru
 
 @pytest.mark.parametrize("rule", RULES)
 @given(
-    gradients=st.lists(st.floats(-5, 5).filter(lambda g: abs(g) > 1e-4), min_size=1, max_size=10),
+    steps=st.lists(
+        st.tuples(
+            st.floats(-5, 5).filter(lambda g: abs(g) > 1e-4),
+            st.floats(0.0, 0.5),
+            st.sampled_from([0.1, 0.5, 0.85, 0.95]),
+        ),
+        min_size=1,
+        max_size=10,
+    ),
     x=st.floats(-3, 3),
-    lrs=st.lists(st.floats(0.0, 0.5), min_size=10, max_size=10),
-    beta=st.floats(0.1, 0.95),
-    r=st.sampled_from([0.0, 1.5]),
-    power=st.sampled_from([0.0, 2.0]),
     form=st.sampled_from(["l2", "times_lr", "decoupled"]),
     decay=st.sampled_from([0.0, 0.1]),
 )
 @settings(max_examples=40, deadline=None)
-def test_follows_the_three_sequences_of_the_paper(rule, gradients, x, lrs, beta, r, power, form, decay):
-    options = {"betas": (beta, 0.9)} if rule is ScheduleFreeAdamW else {"momentum": beta}
+def test_under_a_cycled_momentum_x_is_the_papers_average(rule, steps, x, form, decay):
+    """x is kept here; the parameters held before a step are y as made with the momentum of the step before."""
     p = nn.Parameter(torch.tensor(x, dtype=torch.float64))
-    optimizer = rule([p], r=r, weight_lr_power=power, weight_decay=decay, weight_decay_form=form, **options)
-    z = y = x
+    optimizer = rule([p], weight_decay=decay, weight_decay_form=form)
+    h = optimizer.param_groups[0]
+    y = z = x
     v = total = largest = 0.0
-    for t, (gradient, lr) in enumerate(zip(gradients, lrs, strict=False), start=1):
+    for t, (gradient, lr, beta) in enumerate(steps, start=1):
+        h.update({"lr": lr} | ({"betas": [beta, 0.9]} if "betas" in h else {"momentum": beta}))
+        p.grad = torch.tensor(gradient, dtype=torch.float64)
+        optimizer.step()
         g = gradient + (decay * y if form == "l2" else 0.0)
         if rule is ScheduleFreeAdamW:
             v = 0.9 * v + 0.1 * g * g
             g = g / (np.sqrt(v / (1 - 0.9**t)) + 1e-8)
         z = z - lr * g - {"l2": 0.0, "times_lr": lr * decay, "decoupled": decay}[form] * y
         largest = max(largest, lr)
-        total += t**r * largest**power
-        c = t**r * largest**power / total if total else 0.0
+        total += largest**2
+        c = largest**2 / total if total else 0.0
         x = (1 - c) * x + c * z
         y = (1 - beta) * z + beta * x
-        p.grad = torch.tensor(gradient, dtype=torch.float64)
-        optimizer.param_groups[0]["lr"] = lr
-        optimizer.step()
-    assert p.item() == pytest.approx(y, rel=1e-9, abs=1e-9)
-    assert optimizer.state[p]["z"].item() == pytest.approx(z, rel=1e-9, abs=1e-9)
-    optimizer.eval()
-    assert p.item() == pytest.approx(x, rel=1e-7, abs=1e-7)
+        assert p.item() == pytest.approx(y, rel=1e-9, abs=1e-9)
+        assert optimizer.state[p]["z"].item() == pytest.approx(z, rel=1e-9, abs=1e-9)
+        optimizer.eval()
+        assert p.item() == pytest.approx(x, rel=1e-7, abs=1e-7)
+        optimizer.train()
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -141,23 +142,6 @@ def test_eval_and_train_give_the_trained_weights_back_bit_for_bit(rule, dtype):
         optimizer.train()
         torch.testing.assert_close([p.detach() for p in params], trained, rtol=0, atol=0)
     torch.testing.assert_close(params, undisturbed, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_a_checkpoint_keeps_the_sums_of_the_average(rule):
-    params = parameters()
-    optimizer = rule(params, lr=0.05, r=1.0)
-    run(optimizer, params, 12)
-    file = io.BytesIO()
-    torch.save(optimizer.state_dict(), file)
-    file.seek(0)
-    others = [nn.Parameter(p.detach().clone()) for p in params]
-    second = rule(others, lr=0.05, r=1.0)
-    second.load_state_dict(torch.load(file, weights_only=True))
-    for one, its in ((optimizer, params), (second, others)):
-        run(one, its, 8, start=12)
-        one.eval()
-    torch.testing.assert_close(others, params, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -227,14 +211,42 @@ def test_sgd_with_the_lr_of_the_paper_reaches_the_minimum_without_a_schedule():
     ("rule", "changed", "said"),
     [
         (ScheduleFreeSGD, {"momentum": 0.0}, "optimizer.momentum=0.0 is not possible"),
-        (ScheduleFreeSGD, {"momentum": 1.0}, "optimizer.momentum=1.0 is not possible"),
         (ScheduleFreeSGD, {"r": -1.0}, "optimizer.r=-1.0"),
         (ScheduleFreeSGD, {"weight_lr_power": float("inf")}, "optimizer.weight_lr_power=inf"),
         (ScheduleFreeAdamW, {"betas": [0.0, 0.9]}, r"optimizer.betas=\[0.0, 0.9\] is not possible"),
-        (ScheduleFreeAdamW, {"eps": -1.0}, "optimizer.eps=-1.0"),
         (ScheduleFreeAdamW, {"cautious": True}, "optimizer.cautious=true is not possible for ScheduleFreeAdamW"),
     ],
 )
-def test_values_out_of_range_are_named(rule, changed, said):
+def test_values_of_its_own_out_of_range_are_named(rule, changed, said):
     with pytest.raises(ConfigError, match=said):
         rule(parameters(), **changed)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_would_be_lost_is_not_saved(rule):
+    params = parameters()
+    optimizer = rule(params)
+    run(optimizer, params, 3)
+    optimizer.eval()
+    with pytest.raises(RuntimeError, match=r"call train\(\) before state_dict\(\)"):
+        optimizer.state_dict()
+    with pytest.raises(RuntimeError, match=r"call train\(\) before step\(\)"):
+        optimizer.step()
+    optimizer.train()
+    saved = copy.deepcopy(optimizer.state_dict())
+    optimizer.eval()
+    evaluated = [p.detach().clone() for p in params]
+    optimizer.load_state_dict(saved)
+    optimizer.train()  # what was put aside before the load is of the past
+    assert all(map(torch.equal, params, evaluated))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_schedule_that_takes_all_momentum_away_is_a_mistake(rule):
+    params = parameters()
+    optimizer = rule(params)
+    run(optimizer, params, 2)
+    h = optimizer.param_groups[0]
+    h.update({"betas": [0.0, 0.9]} if "betas" in h else {"momentum": 0.0})
+    with pytest.raises(ConfigError, match=r"schedule\.min_momentum=0"):
+        run(optimizer, params, 1, start=2)

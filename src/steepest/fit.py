@@ -77,6 +77,8 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
         use_distributed_sampler=False,
         **clipping(cfg.clip),
     )
+    if cfg.precision.lightning == "64-true":
+        parts.task.double()  # Lightning does it after a checkpoint is loaded, which would round its weights
     status = "failed"
     try:
         with interruptible():

@@ -70,6 +70,9 @@ class KFAC(GlobalRule):
         self.module = module
         self._look_in()
 
+    def _check(self, values: Hyperparameters) -> None:
+        type(self)([torch.zeros(1)], module=nn.Module(), **values)
+
     def _look_in(self) -> None:
         """Find the layers of the module, and watch what goes through them."""
         layers = factored(self.module, [p for h in self.param_groups for p in h["params"]])

@@ -202,8 +202,32 @@ class Rule(Optimizer):
             else:
                 state[key] = value
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As `torch.optim.Optimizer.add_param_group`; a group's own values must be such as the constructor takes."""
+        own = {key: value for key, value in param_group.items() if key in self.defaults}
+        if own:
+            self._check({**self.defaults, **own})
+        super().add_param_group(param_group)
+
+    def _check(self, values: Hyperparameters) -> None:
+        """Raise ConfigError for values that the constructor does not take."""
+        type(self)([torch.zeros(1)], **values)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As `torch.optim.Optimizer.state_dict`.
+
+        Raises:
+            RuntimeError: the weights to evaluate are in place, so that what is trained would be lost.
+        """
+        if self._aside:
+            raise RuntimeError(
+                f"{type(self).__name__} holds the weights to evaluate; call train() before state_dict()."
+            )
+        return super().state_dict()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As `torch.optim.Optimizer.load_state_dict`, but each state tensor keeps its own dtype."""
+        self._aside = {}
         super().load_state_dict(state_dict)
         keep_dtypes(self, state_dict)
 

@@ -63,6 +63,11 @@ class ScheduleFreeSGD(Rule):
 
 def share_out(p: Tensor, state: State, share: float) -> None:
     """Make y of x and z with this share of x, where a schedule has changed it since y was made."""
+    if share == 0.0:
+        raise ConfigError(
+            "schedule.min_momentum=0 is not possible for a schedule-free optimizer, since a momentum of 0 leaves "
+            "nothing of its average; allowed is a number above 0."
+        )
     if share != state["share"]:
         p.lerp_(state["z"], 1 - share / state["share"])
         state["share"] = share

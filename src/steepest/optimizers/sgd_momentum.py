@@ -15,8 +15,9 @@ class SGDMomentum(Rule):
         v_t = momentum v_{t-1} + g_t
         x_t = x_{t-1} - lr v_t
 
-    Polyak's heavy ball (1964), also in Sutskever et al. 2013, has the learning rate inside the velocity. Both are equal while lr is constant; when lr
-    drops, this form shortens the whole step at once, the heavy ball only the part that the new gradient adds.
+    Polyak's heavy ball (1964), also in Sutskever et al. 2013, has the learning rate inside the velocity. Both are equal
+    while lr is constant; when lr drops, this form shortens the whole step at once, the heavy ball only the part that
+    the new gradient adds.
     """
 
     twin = "torch.optim.SGD"

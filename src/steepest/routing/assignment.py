@@ -78,7 +78,10 @@ def show(rows: list[Row]) -> None:
         table.add_column(heading.removeprefix("weight_"), justify="right" if number else "left", overflow="fold")
     for group in groups:
         table.add_row(*(_cell(group[heading]) for heading in headings))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160  # a log has no edge
+    console.print(table)
 
 
 def as_csv(rows: list[Row]) -> str:

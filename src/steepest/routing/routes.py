@@ -1,6 +1,6 @@
 """Parameters to routes, routes to one optimizer."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from steepest.errors import ConfigError, listed
+from steepest.errors import ConfigError, did_you_mean, listed, near, shown
 from steepest.optimizers.composite import Composite
 from steepest.routing.kinds import kinds
 
@@ -66,6 +66,7 @@ class Routing:
         """
         named, kind = dict(module.named_parameters()), kinds(module)
         routes = self.routes or recommended(self.optimizer, module)
+        require_used(routes, named)
         makers: dict[Factory, list[dict[str, Any]]] = {}
         for name, route in routes.items():
             factory = route.optimizer or self.optimizer
@@ -75,8 +76,8 @@ class Routing:
                 params = [named[parameter] for parameter in group.pop("names")]
                 makers.setdefault(factory, []).append({"params": params, **settings, **group})
         made = [make(factory, plain(groups), module) for factory, groups in makers.items() if groups]
-        if len(made) == 1:
-            return made[0]
+        if len(made) == 1 and hasattr(made[0], "reach"):
+            return made[0]  # others' would lose the dtypes of their state in a checkpoint
         for optimizer in made:
             if getattr(optimizer, "reach", None) == "closure":
                 raise ConfigError(
@@ -96,6 +97,20 @@ def recommended(optimizer: Factory, module: nn.Module) -> dict[str, Route]:
         "decayed": Route(kinds=sorted(present - set(undecayed))),
         "undecayed": Route(kinds=undecayed, weight_decay=0.0),
     }
+
+
+def require_used(routes: Mapping[str, Route], names: Iterable[str]) -> None:
+    """Raise ConfigError for a pattern that no name fits: it is meant for something."""
+    names = list(names)
+    for route, values in routes.items():
+        for key in ("patterns", "exclude"):
+            for pattern in getattr(values, key):
+                if not any(fnmatchcase(name, pattern) for name in names):
+                    meant, example = did_you_mean(near(pattern, names)), max(names, key=lambda name: "." in name)
+                    raise ConfigError(
+                        f"routing.{route}.{key}={shown([pattern])} fits the name of no parameter;{meant} allowed are "
+                        f"patterns such as {example} or {example.partition('.')[0]}*."
+                    )
 
 
 def assigned(name: str, kind: Mapping[str, str], routes: Mapping[str, Route]) -> str:
