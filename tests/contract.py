@@ -26,10 +26,10 @@ LOOKS_FURTHER = {
     "global": "its update depends on all parameters",
     "matrix": "its update of an entry depends on the whole matrix",
     "module": "it looks at layers, not at single gradients",
-    "closure": "it takes dense gradients of a loss that it evaluates itself",
 }
+FLAT = "its step is one for the flat vector of all parameters"
 EVALUATES = "it evaluates the loss as often as it needs; what it returns is tested in test_closure_rules.py"
-ONE_STEP = "its step is one for all parameters, so that groups cannot have learning rates of their own; it says so"
+ONE_STEP = f"{FLAT}, so that groups cannot have learning rates of their own; it says so"
 
 NOT_APPLICABLE = {
     "equals its twin": {
@@ -41,17 +41,21 @@ NOT_APPLICABLE = {
         "natural_gradient": "the exact Fisher matrix is; test_closure_rules.py",
     },
     "follows its formula": {
-        name: f"{LOOKS_FURTHER[reach]}; explicit matrices and known minima in {file}"
-        for name, reach in REACH.items()
-        for file in [{"module": "test_kfac.py", "closure": "test_closure_rules.py"}.get(reach)]
-        if file
+        "kfac": "it looks at layers, not at single gradients; explicit matrices are its oracle in test_kfac.py",
+        **{
+            name: "it evaluates the loss; explicit matrices and known minima are its oracles in test_closure_rules.py"
+            for name, reach in REACH.items()
+            if reach == "closure"
+        },
     },
-    "sparse gradients": {name: LOOKS_FURTHER[reach] for name, reach in REACH.items() if reach != "element"},
-    "weight decay in three forms": {
-        name: "the line search needs the penalty inside of the loss: L2 alone"
-        for name, reach in REACH.items()
+    "sparse gradients": {
+        name: f"{FLAT}, in which a sparse gradient counts as a dense one; test_closure_rules.py"
         if reach == "closure"
+        else LOOKS_FURTHER[reach]
+        for name, reach in REACH.items()
+        if reach != "element"
     },
+    "shapes from 0-d to 4-d, empty": {"kfac": "layers decide the shapes of its parameters; test_kfac.py"},
     "groups with their own lr": {
         **{name: ONE_STEP for name, reach in REACH.items() if reach == "closure"},
         "prodigy": "it estimates one step size for all groups, which lr only multiplies; test_tensor_rules.py",
@@ -68,8 +72,7 @@ NOT_APPLICABLE = {
         name: "torch.compile has no second derivatives"
         for name in NODES
         if getattr(TARGETS[name], "needs_graph", False)
-    }
-    | {"kfac": "torch.compile does not run the hooks that it looks through"},
+    },
 }
 """Of a property: the optimizers that it does not apply to, and why."""
 

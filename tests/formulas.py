@@ -212,12 +212,12 @@ def lamb(x, g, s, t, h):
 def lars(x, g, s, t, h):
     """You, Gitman, Ginsburg 2017, arXiv:1708.03888, Algorithm 1.
 
-    local = eta |x| / (|g| + w |x|); v = momentum v + lr local (g + w x); x - v. Where a norm is 0, local is 1.
+    local = eta |x| / (|g| + w |x|); v = momentum v + lr local (g + w x); x - v. Where |x| or what
+    is below it is 0, local is 1.
     """
     w = h["weight_decay"] if h["weight_decay_form"] == "l2" else 0.0
-    local = 1.0
-    if norm(x) > 0 and norm(g) > 0:
-        local = h["trust_coefficient"] * norm(x) / (norm(g) + w * norm(x) + h["eps"])
+    below = norm(g) + w * norm(x) + h["eps"]
+    local = h["trust_coefficient"] * norm(x) / below if norm(x) > 0 and below > 0 else 1.0
     s["v"] = h["momentum"] * s.get("v", 0.0) + h["lr"] * local * (g + w * x)
     return x - s["v"]
 
@@ -251,6 +251,7 @@ def prodigy(x, g, s, t, h):
     """Mishchenko and Defazio 2023, arXiv:2306.06101, Algorithm 4, on one tensor.
 
     d^ = r / |s|_1, r and s weighted averages of <g, x_0 - x> and g; the Adam step is of d g, and as long as lr d.
+    While s is 0 there is no d^, and d stays.
     The decay is that of AdamW at the rate of the step. What Algorithm 4 lacks is in the authors' code: beta3,
     bias_correction (in gamma_t), safeguard_warmup (no gamma_t in s), growth_rate.
     """
@@ -262,7 +263,7 @@ def prodigy(x, g, s, t, h):
     r = average(s, "r", b3, gamma * d**2 * np.sum(g * (x_0 - before)))
     s_t = average(s, "s", b3, (1.0 if h["safeguard_warmup"] else gamma) * d**2 * g)
     m, v = average(s, "m", b1, d * g), average(s, "v", b2, d**2 * g**2)
-    d_hat = h["d_coefficient"] * r / np.sum(np.abs(s_t))
+    d_hat = h["d_coefficient"] * r / np.sum(np.abs(s_t)) if np.any(s_t) else d
     s["d"] = s["d_max"] = max(s.get("d_max", d), d_hat)
     if h["growth_rate"] is not None:
         s["d"] = min(s["d_max"], (max(d, d_hat) if d == h["d0"] else d) * h["growth_rate"])

@@ -28,7 +28,7 @@ GROUPS = {
     "model": names("model"),
     "schedule": names("schedule"),
     "optimizer": OPTIMIZERS,
-    "routing": names("routing", {"hidden_matrices"}),
+    "routing": names("routing", {"matrices"}),
     "precision": names("precision", NEEDS_GPU),
     "dataset": names("dataset", FILES),
     "batch": names("batch"),

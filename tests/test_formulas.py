@@ -114,6 +114,18 @@ def start(options, shape, generator):
     return x
 
 
+def zeros_of(name, options):
+    """What may be 0 where the formula says what is then done: the point, the gradients, the first of them, entries."""
+    zeros = {"point", "gradients", "first gradients", "entries"}
+    if options.get("mirror") == "entropy":
+        zeros -= {"point"}  # it is not in the simplex
+    if options.get("order") == "greedy":
+        zeros -= {"gradients", "first gradients", "entries"}  # which one is the steepest of equals is anyone's choice
+    if name == "soap":
+        zeros = {"point"}  # without them eigenvalues come twice, whose eigenvectors are anyone's choice
+    return sorted(zeros)
+
+
 def may_be_cautious(name, options):
     """Not where the steps are not those of the weights to evaluate, nor where they stay in the simplex."""
     if options.get("mirror") == "entropy":
@@ -140,7 +152,7 @@ def follow(name, x, gradients, rates, h):
         if h["cautious"]:
             u = new - x
             kept = u * g < 0
-            new = x + u * kept * np.size(u) / (np.sum(kept) + 1)
+            new = x + u * (kept * (np.size(u) / (np.sum(kept) + 1)))  # a factor of 1 leaves an exact 0
         x = new
     return formulas.EVALUATED.get(name, lambda x, s, h: x)(x, s, h), x
 
@@ -161,6 +173,11 @@ def test_follows_its_formula(name, options, data):
         size * generator.choice([-1, 1], shape) * generator.uniform(0.1, 1, shape)
         for _ in range(draw(st.integers(1, 8), label="steps"))
     ]
+    zeros = draw(st.sampled_from(["nothing", "nothing", *zeros_of(name, options)]), label="zeros")
+    x = np.zeros(shape) if zeros == "point" else x
+    kept = generator.integers(0, 2, shape) if zeros == "entries" else 1.0
+    few = {"gradients": 8, "first gradients": 2}.get(zeros, 0)
+    gradients = [g * (kept if i >= few else 0.0) for i, g in enumerate(gradients)]
     changed = options | {
         "weight_decay": draw(st.sampled_from([0.0, 0.1]), label="weight_decay"),
         "weight_decay_form": draw(st.sampled_from(["l2", "times_lr", "decoupled"]), label="weight_decay_form"),

@@ -418,8 +418,28 @@ def test_weight_and_bias_in_groups_of_their_own_are_preconditioned_together():
     torch.testing.assert_close([*apart.parameters()], [*joint.parameters()])
 
 
+@pytest.mark.contract("groups with their own lr", "kfac")
+def test_two_layers_in_groups_with_their_own_lr_move_as_with_an_optimizer_for_each():
+    together, apart = mlp(), mlp()
+    apart.load_state_dict(together.state_dict())
+    groups = [{"params": together[0].parameters(), "lr": 0.2}, {"params": together[2].parameters()}]
+    one = plain(together, groups, lr=0.05)
+    alone = [plain(apart, apart[i].parameters(), lr=lr) for i, lr in ((0, 0.2), (2, 0.05))]
+    for step in range(4):
+        x, y = batch(seed=step)
+        for module, optimizers in ((together, [one]), (apart, alone)):
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            F.cross_entropy(module(x), y).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+        torch.testing.assert_close([*together.parameters()], [*apart.parameters()])
+    assert all(not torch.equal(p, q) for p, q in zip(together.parameters(), mlp().parameters(), strict=True))
+
+
+@pytest.mark.contract("groups with their own lr", "kfac")
 @pytest.mark.parametrize("form", ["l2", "times_lr", "decoupled"])
-def test_groups_have_their_own_lr_and_decay(form):
+def test_groups_have_their_own_lr_and_decay_in_three_forms(form):
     layer = nn.Linear(4, 3)
     w, b = (p.detach().clone() for p in layer.parameters())
     groups = [{"params": [layer.weight]}, {"params": [layer.bias], "lr": 0.3, "weight_decay": 0.0}]
@@ -762,8 +782,7 @@ def train_images(module, optimizer, steps, dtype=torch.float32):
         optimizer.step()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("cut", [1, 6])
+@pytest.mark.parametrize(("dtype", "cut"), [(torch.bfloat16, 1), (torch.float32, 6)])
 def test_a_checkpoint_in_the_middle_continues_bit_for_bit(dtype, cut):
     options = {"every": 4, "factors_every": 2, "weight_decay": 0.01}
     whole, first = convolutional(dtype), convolutional(dtype)
@@ -807,20 +826,15 @@ def test_bfloat16_autocast_keeps_float32_factors_near_those_of_float32():
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"lr": -0.1}, "optimizer.lr=-0.1"),
         ({"momentum": 1.0}, "optimizer.momentum=1.0"),
-        ({"damping": -1e-3}, "optimizer.damping=-0.001"),
-        ({"damping": float("nan")}, "optimizer.damping=nan"),
         ({"beta": 1.0}, "optimizer.beta=1.0"),
-        ({"every": 0}, "optimizer.every=0"),
         ({"factors_every": 2.5}, "optimizer.factors_every=2.5"),
         ({"kl_clip": 0.0}, "optimizer.kl_clip=0.0"),
         ({"kl_clip": float("inf")}, "optimizer.kl_clip=inf"),
-        ({"weight_decay": -1.0}, "optimizer.weight_decay=-1.0"),
         ({"module": None}, "module=null"),
     ],
 )
-def test_values_out_of_range_are_named(changed, said):
+def test_values_of_its_own_out_of_range_are_named_and_leave_no_hooks(changed, said):
     module = mlp()
     with pytest.raises(ConfigError, match=re.escape(said)):
         KFAC(module.parameters(), **{"module": module, **changed})

@@ -1,6 +1,5 @@
 """The rules that look at a whole tensor, or at all of them: each against formulas and libraries that are not ours."""
 
-import io
 import math
 
 import numpy as np
@@ -94,29 +93,12 @@ def norm(x):
 # --- LAMB
 
 
-@pytest.mark.parametrize("form", ["l2", "times_lr", "decoupled"])
-@pytest.mark.parametrize("bounds", [None, (0.5, 2.0)])
-def test_lamb_follows_its_formula(form, bounds):
-    def lamb(x, g, s, t, lr):
-        g = g + 0.1 * x if form == "l2" else g
-        x = 0.9 * x if form == "decoupled" else x
-        s["m"] = 0.9 * s.get("m", 0.0) + 0.1 * g
-        s["v"] = 0.99 * s.get("v", 0.0) + 0.01 * g * g
-        u = s["m"] / (1 - 0.9**t) / (np.sqrt(s["v"] / (1 - 0.99**t)) + 1e-6)
-        u = u + (0.1 * x if form == "times_lr" else 0.0)
-        ratio = norm(x) / norm(u) if x.size else 1.0
-        return x - lr * (ratio if bounds is None else min(max(ratio, bounds[0]), bounds[1])) * u
-
-    params = parameters()
-    options = {"weight_decay": 0.1, "weight_decay_form": form, "trust_bounds": bounds}
-    assert_follows(LAMB(params, lr=0.02, betas=(0.9, 0.99), **options), params, lamb)
-
-
 @pytest.mark.contract("equals its twin", "lamb")
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_lamb_is_optaxs(dtype, tolerance, decay):
     import optax
+
     params = parameters(dtype)
     optimizer = LAMB(params, lr=0.01, betas=(0.9, 0.99), weight_decay=decay)
     assert_optax_path(optimizer, params, optax.lamb(0.01, 0.9, 0.99, eps=1e-6, weight_decay=decay), tolerance)
@@ -166,22 +148,18 @@ def test_lamb_moves_a_tensor_of_zeros_as_adam_does_and_stays_where_nothing_pulls
     assert torch.equal(still, torch.ones(3))
 
 
+@pytest.mark.parametrize(("bounds", "ratio"), [((0.0, 0.1), 0.1), ((2.0, 5.0), 2.0), ((0.5, 3.0), 1.0)])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_lambs_ratio_lies_within_its_bounds_where_a_norm_is_0_too(bounds, ratio, value):
+    """A tensor of zeros is pulled by 1, one of ones by its decay alone, whose own norm is nought for a decay of 0."""
+    p = nn.Parameter(torch.full((3,), value, dtype=torch.float64))
+    optimizer = LAMB([p], lr=0.5, trust_bounds=bounds, weight_decay=0.0, eps=0.0 if value == 0 else 1e-6)
+    p.grad = torch.full_like(p, 1.0 - value)
+    optimizer.step()
+    torch.testing.assert_close(p.detach(), torch.full_like(p, value - 0.5 * ratio * (1.0 - value)))
+
+
 # --- LARS
-
-
-@pytest.mark.parametrize("form", ["l2", "times_lr", "decoupled"])
-@pytest.mark.parametrize("eps", [0.0, 0.3])
-def test_lars_follows_its_formula_with_lr_inside_of_the_velocity(form, eps):
-    def lars(x, g, s, t, lr):
-        x = x * {"l2": 1.0, "times_lr": 1 - 0.1 * lr, "decoupled": 0.9}[form]
-        w = 0.1 if form == "l2" else 0.0
-        rate = 0.02 * norm(x) / (norm(g) + w * norm(x) + eps) if x.size else 1.0
-        s["v"] = 0.9 * s.get("v", 0.0) + lr * rate * (g + w * x)
-        return x - s["v"]
-
-    params = parameters()
-    optimizer = LARS(params, trust_coefficient=0.02, eps=eps, weight_decay=0.1, weight_decay_form=form)
-    assert_follows(optimizer, params, lars, lr=lambda t: 0.5 * 0.9**t)
 
 
 @pytest.mark.contract("equals its twin", "lars")
@@ -189,6 +167,7 @@ def test_lars_follows_its_formula_with_lr_inside_of_the_velocity(form, eps):
 def test_lars_without_decay_is_optaxs_whatever_lr_does(dtype, tolerance):
     """With decay optax's rate has |g + w x| in it, the paper's |g| + w |x|."""
     import optax
+
     params = parameters(dtype)
     optimizer = LARS(params, lr=0.1, trust_coefficient=0.02)
     falling = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
@@ -366,29 +345,12 @@ def test_prodigy_finds_the_distance_to_the_solution():
     assert (p.detach() - goal).abs().max() < 1.0
 
 
-def test_prodigy_goes_on_from_a_checkpoint_with_the_d_that_it_had():
-    params = parameters()
-    optimizer = Prodigy([{"params": params[:3]}, {"params": params[3:]}], d0=1e-3)
-    run(optimizer, params, 20)
-    file = io.BytesIO()
-    torch.save(optimizer.state_dict(), file)
-    file.seek(0)
-    others = [nn.Parameter(p.detach().clone()) for p in params]
-    second = Prodigy([{"params": others[:3]}, {"params": others[3:]}], d0=1e-3)
-    second.load_state_dict(torch.load(file, weights_only=True))
-    for one, its in ((optimizer, params), (second, others)):
-        run(one, its, 20, start=20)
-    torch.testing.assert_close(others, params, rtol=0, atol=0)
-    for h in second.param_groups:
-        assert type(h["d"]) is float
-        assert h["d"] == optimizer.param_groups[0]["d"]
-
-
-def test_parameters_whose_lr_is_0_say_nothing_of_prodigys_d():
+@pytest.mark.parametrize("safeguard", [False, True])
+def test_parameters_whose_lr_is_0_say_nothing_of_prodigys_d(safeguard):
     moved, still = parameters(shapes=[(4, 3)]), parameters(shapes=[(5,)], seed=1)
-    optimizer = Prodigy([{"params": moved}, {"params": still, "lr": 0.0}], d0=1e-3)
+    optimizer = Prodigy([{"params": moved}, {"params": still, "lr": 0.0}], d0=1e-3, safeguard_warmup=safeguard)
     alone = parameters(shapes=[(4, 3)])
-    reference = Prodigy(alone, d0=1e-3)
+    reference = Prodigy(alone, d0=1e-3, safeguard_warmup=safeguard)
     before = still[0].detach().clone()
     for step in range(20):
         set_gradients(moved, step)
@@ -396,6 +358,7 @@ def test_parameters_whose_lr_is_0_say_nothing_of_prodigys_d():
         optimizer.step()
         run(reference, alone, 1, start=step)
     torch.testing.assert_close(moved, alone, rtol=0, atol=0)
+    assert optimizer.param_groups[0]["d"] == reference.param_groups[0]["d"] > 1e-3
     assert torch.equal(still[0], before)
 
 
@@ -633,21 +596,6 @@ def test_the_random_order_is_that_of_seed_and_step_alone():
     assert counts.max() <= 60
 
 
-def test_coordinate_descent_goes_on_from_a_checkpoint_with_the_draws_that_it_would_have_made():
-    params = parameters()
-    optimizer = CoordinateDescent(params)
-    run(optimizer, params, 7)
-    file = io.BytesIO()
-    torch.save(optimizer.state_dict(), file)
-    file.seek(0)
-    others = [nn.Parameter(p.detach().clone()) for p in params]
-    second = CoordinateDescent(others)
-    second.load_state_dict(torch.load(file, weights_only=True))
-    for one, its in ((optimizer, params), (second, others)):
-        run(one, its, 5, start=7)
-    torch.testing.assert_close(others, params, rtol=0, atol=0)
-
-
 def test_frozen_parameters_are_no_coordinates_and_decay_keeps_to_the_block():
     trained, frozen = nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(100), requires_grad=False)
     optimizer = CoordinateDescent([frozen, trained], order="cyclic", block=0.5, weight_decay=0.5)
@@ -673,8 +621,6 @@ def test_frozen_parameters_are_no_coordinates_and_decay_keeps_to_the_block():
     [
         (LAMB, {"trust_bounds": [2.0, 1.0]}, r"optimizer.trust_bounds=\[2.0, 1.0\] is not possible"),
         (LAMB, {"trust_bounds": [-1.0, 1.0]}, r"optimizer.trust_bounds=\[-1.0, 1.0\] is not possible"),
-        (LARS, {"trust_coefficient": -1.0}, "optimizer.trust_coefficient=-1.0"),
-        (LARS, {"momentum": 1.0}, "optimizer.momentum=1.0"),
         (Adafactor, {"beta2_decay": 0.5}, "optimizer.beta2_decay=0.5 is not possible"),
         (Adafactor, {"eps": [None, None]}, r"optimizer.eps=\[null, null\] is not possible"),
         (Adafactor, {"eps": [-1.0, 1.0]}, r"optimizer.eps=\[-1.0, 1.0\] is not possible"),
@@ -694,7 +640,7 @@ def test_frozen_parameters_are_no_coordinates_and_decay_keeps_to_the_block():
         (CoordinateDescent, {"l1": -1.0}, "optimizer.l1=-1.0"),
     ],
 )
-def test_values_out_of_range_are_named(rule, changed, said):
+def test_values_of_its_own_out_of_range_are_named(rule, changed, said):
     with pytest.raises(ConfigError, match=said):
         rule(parameters(), **changed)
 
