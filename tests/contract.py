@@ -61,7 +61,6 @@ NOT_APPLICABLE = {
         "prodigy": "it estimates one step size for all groups, which lr only multiplies; test_tensor_rules.py",
         "coordinate_descent": "coordinates are counted over all parameters together; test_tensor_rules.py",
     },
-    "copies go on alike": {"kfac": "its hooks stay on the network that it was given, not on a copy of it"},
     "runs a closure once": {name: EVALUATES for name, reach in REACH.items() if reach == "closure"},
     "data-parallel": {
         name: "line searches and products on each rank's own loss would part the ranks; it is refused"

@@ -69,7 +69,8 @@ class ClosureRule(Optimizer):
         self._check_groups()
         h = self.param_groups[0]
         f = Objective(closure, self.param_groups, type(self).__name__, self.needs_graph, self.needs_divergence)
-        usable = math.isfinite(f.value) and bool(f.gradient.isfinite().all()) and bool(f.gradient.any())
+        square = float(f.gradient @ f.gradient)  # 0 also where the entries are too small to be squared
+        usable = math.isfinite(f.value) and math.isfinite(square) and square > 0
         if usable and h["lr"] > 0:
             state = self.state[h["params"][0]]
             if state.get("size") != len(f.x):  # the first step, or a layer was frozen or added since the last one

@@ -22,6 +22,9 @@ class ScheduleFreeSGD(Rule):
 
         y_t = (1 - c_t) y_{t-1} + c_t z_{t-1} - lr (1 - momentum (1 - c_t)) g_t
 
+    Where a schedule changes the momentum, y is made anew of x and z; with sparse gradients rows that are not touched
+    from then on are evaluated as if theirs had been, too.
+
     Weight decay acts at y, in every form: weight_decay y_{t-1} is a part of the step that z and y take. The forms l2
     and times_lr are the same here.
     """
