@@ -95,11 +95,13 @@ def as_markdown(
     properties: list[str], names: list[str], cells: dict[tuple[str, str], str], reasons: dict[str, int]
 ) -> str:
     """The matrix as a page, its reasons below."""
-    head = [["optimizer", *properties], ["---", *[":-:"] * len(properties)]]
+    letters = [*map(letter, range(len(properties)))]
+    legend = [f"- **{mark}** {property_}" for mark, property_ in zip(letters, properties, strict=True)]
+    head = [["optimizer", *letters], ["---", *[":-:"] * len(properties)]]
     rows = [[f"`{name}`", *(cells[name, property_] for property_ in properties)] for name in names]
     lines = ["| " + " | ".join(row) + " |" for row in [*head, *rows]]
     notes = [f"{number}. {reason}" for reason, number in reasons.items()]
-    return "\n".join([*lines, "", "Where a property cannot apply:", "", *notes, ""])
+    return "\n".join([*legend, "", *lines, "", "Where a property cannot apply:", "", *notes, ""])
 
 
 def letter(number: int) -> str:

@@ -96,7 +96,7 @@ def make(name, params, **changed):
     return build(NODES[name], **changed)(params)
 
 
-def parameters(dtype=torch.float64, seed=0, shapes=SHAPES):
+def parameters(dtype=torch.float64, shapes=SHAPES, seed=0):
     """Normal parameters of these shapes."""
     generator = torch.Generator().manual_seed(seed)
     return [nn.Parameter(torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)) for shape in shapes]

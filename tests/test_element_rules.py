@@ -7,6 +7,7 @@ import math
 import pytest
 import pytorch_optimizer
 import torch
+from contract import parameters, set_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -29,24 +30,10 @@ from steepest.optimizers.sgd import SGD
 from steepest.optimizers.sgd_momentum import SGDMomentum
 
 RULES = [HeavyBall, Nesterov, Adagrad, Adadelta, RMSProp, AMSGrad, AdaMax, NAdam, Lion, RAdam, AdaBelief, Adan]
-SHAPES = [(), (3,), (4, 3), (2, 3, 2), (2, 3, 2, 2), (0,)]
 
 
 def lookahead(params, **changed):
     return Nesterov(params, form="lookahead", **changed)
-
-
-def parameters(dtype=torch.float64, shapes=SHAPES):
-    generator = torch.Generator().manual_seed(0)
-    return [nn.Parameter(torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)) for shape in shapes]
-
-
-def set_gradients(params, step):
-    """Gradients that depend on the point and on the step."""
-    generator = torch.Generator().manual_seed(1000 + step)
-    for p in params:
-        noise = torch.randn(p.shape, generator=generator, dtype=torch.float64)
-        p.grad = (torch.sin(3 * p.detach().double()) + noise).to(p.dtype)
 
 
 def path(rule, steps=30, lrs=None, **options):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import pytorch_optimizer
 import torch
+from contract import parameters, run, set_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -19,25 +20,6 @@ TWINS = {
     ScheduleFreeSGD: pytorch_optimizer.ScheduleFreeSGD,
     ScheduleFreeAdamW: pytorch_optimizer.ScheduleFreeAdamW,
 }
-SHAPES = [(), (3,), (4, 3), (2, 3, 2), (0,)]
-
-
-def parameters(dtype=torch.float64, shapes=SHAPES):
-    generator = torch.Generator().manual_seed(0)
-    return [nn.Parameter(torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)) for shape in shapes]
-
-
-def set_gradients(params, step):
-    generator = torch.Generator().manual_seed(1000 + step)
-    for p in params:
-        noise = torch.randn(p.shape, generator=generator, dtype=torch.float64)
-        p.grad = (torch.sin(3 * p.detach().double()) + noise).to(p.dtype)
-
-
-def run(optimizer, params, steps, start=0):
-    for step in range(start, start + steps):
-        set_gradients(params, step)
-        optimizer.step()
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import pytorch_optimizer
 import torch
+from contract import SHAPES, parameters, run, set_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Lasso
@@ -19,28 +20,8 @@ from steepest.optimizers.lars import LARS
 from steepest.optimizers.mirror_descent import MirrorDescent, half_square_gradient
 from steepest.optimizers.prodigy import Prodigy
 
-SHAPES = [(), (3,), (4, 3), (2, 3, 2), (2, 3, 2, 2), (0,), (0, 3)]
 FILLED = [shape for shape in SHAPES if 0 not in shape]
 PRECISIONS = [(torch.float64, 1e-12), (torch.float32, 2e-6)]
-
-
-def parameters(dtype=torch.float64, shapes=SHAPES, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return [nn.Parameter(torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)) for shape in shapes]
-
-
-def set_gradients(params, step):
-    """Gradients that depend on the point and on the step."""
-    generator = torch.Generator().manual_seed(1000 + step)
-    for p in params:
-        noise = torch.randn(p.shape, generator=generator, dtype=torch.float64)
-        p.grad = (torch.sin(3 * p.detach().double()) + noise).to(p.dtype)
-
-
-def run(optimizer, params, steps, start=0):
-    for step in range(start, start + steps):
-        set_gradients(params, step)
-        optimizer.step()
 
 
 def assert_same_path(optimizer, ours, twin, theirs, tolerance, steps=50):

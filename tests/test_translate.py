@@ -258,6 +258,7 @@ L2 = "weight_decay=0.1 is an L2 penalty here"
         ("from=adam to=prodigy-x", "to=prodigy-x is unknown; did you mean prodigy?"),
         ("from=adam,sgd to=lion", "from=adam,sgd is not possible; allowed is a single value."),
         ("from=adam to=lion lr", "lr is not possible; allowed is key=value, such as from=adamw to=lion lr=3e-4."),
+        ("from=adam to=lion from=adamw", "from is given twice; allowed is once."),
         ("from=adam to=lion +lr=1", "+lr=1 is not possible; allowed is key=value"),
         ("from=adam to=lion --lr=1", "--lr=1 is not possible; allowed is key=value"),
         ("from=adam to=lion =1", "=1 is not possible; allowed is key=value"),

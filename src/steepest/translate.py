@@ -222,7 +222,10 @@ def parsed(arguments: Iterable[str]) -> Values:
         [override] = OverridesParser.create().parse_overrides([word])
         if override.is_sweep_override():
             raise ConfigError(f"{word} is not possible; allowed is a single value.")
-        given[key.removeprefix("optimizer.")] = override.value()
+        key = key.removeprefix("optimizer.")
+        if key in given:
+            raise ConfigError(f"{key} is given twice; allowed is once.")
+        given[key] = override.value()
     return given
 
 
