@@ -100,10 +100,13 @@ def test_what_an_optimizer_that_evaluates_the_loss_cannot_do_is_refused(name, wo
 
 @pytest.mark.parametrize("name", ["schedule_free_adamw", "kfac", "adafactor", "prodigy"])
 def test_sharded_parameters_are_refused_where_whole_ones_are_needed(name):
-    cfg = compose([f"optimizer={name}", "model=mlp", "trainer=fsdp2", "trainer.accelerator=cpu", *QUIET])
-    settle(cfg)
-    with pytest.raises(ConfigError, match="needs whole parameters, which trainer=fsdp2 shards"):
-        assemble(cfg)
+    """Alone, and as a part of a composite optimizer."""
+    for routing in ("auto", "matrices"):
+        words = [f"optimizer={name}", f"routing={routing}", "trainer=fsdp2", "trainer.accelerator=cpu"]
+        cfg = compose(["model=mlp", *words, *QUIET])
+        settle(cfg)
+        with pytest.raises(ConfigError, match="needs whole parameters, which trainer=fsdp2 shards"):
+            assemble(cfg)
 
 
 @pytest.mark.parametrize("name", ["newton", "natural_gradient"])

@@ -120,30 +120,34 @@ def routing(cfg: DictConfig, lr_factor: float) -> Routing:
 
 
 def require_support(optimizer: Any, cfg: DictConfig, plan: BatchPlan) -> None:
-    """Raise ConfigError for what an optimizer cannot do, by how far it looks."""
-    reach, name = getattr(optimizer, "reach", "element"), f"optimizer={cfg.choices.optimizer}"
+    """Raise ConfigError for what an optimizer, or a part of it, cannot do."""
     devices, sharded = world_size(cfg), OmegaConf.is_config(cfg.trainer.strategy)
-    if reach == "closure":
-        why = f"{name} evaluates the loss several times a step, which is not possible with"
-        for key, given in (("clip.norm", cfg.clip.norm), ("clip.value", cfg.clip.value)):
-            if given is not None:
-                raise ConfigError(f"{why} {key}={given:g}; allowed is null.")
-        if plan.accumulate > 1:
+    for part in getattr(optimizer, "parts", [optimizer]):
+        reach, name = getattr(part, "reach", "element"), f"optimizer={cfg.choices.optimizer}"
+        if part is not optimizer:
+            name += f" with {type(part).__name__}"
+        if reach == "closure":
+            why = f"{name} evaluates the loss several times a step, which is not possible with"
+            for key, given in (("clip.norm", cfg.clip.norm), ("clip.value", cfg.clip.value)):
+                if given is not None:
+                    raise ConfigError(f"{why} {key}={given:g}; allowed is null.")
+            if plan.accumulate > 1:
+                raise ConfigError(
+                    f"{why} the {plan.accumulate} micro-batches of batch.micro_size={plan.micro_size}; "
+                    "allowed is one micro-batch, as large as the batch."
+                )
+            if devices > 1:
+                raise ConfigError(f"{why} {devices} devices, which would each take their own way; allowed is one.")
+        if reach in ("closure", "module") and cfg.precision.lightning == "16-mixed":
             raise ConfigError(
-                f"{why} the {plan.accumulate} micro-batches of batch.micro_size={plan.micro_size}; "
-                "allowed is one micro-batch, as large as the batch."
+                f"{name} is not possible with precision={cfg.choices.precision}, whose loss is scaled; "
+                "allowed are fp32, fp64, tf32 and bf16_mixed."
             )
-        if devices > 1:
-            raise ConfigError(f"{why} {devices} devices, which would each take their own way; allowed is one.")
-    if reach in ("closure", "module") and cfg.precision.lightning == "16-mixed":
-        raise ConfigError(
-            f"{name} is not possible with precision={cfg.choices.precision}, whose loss is scaled; "
-            "allowed are fp32, fp64, tf32 and bf16_mixed."
-        )
-    if sharded and not (getattr(optimizer, "takes_shards", True) and not evaluates_elsewhere(optimizer)):
-        raise ConfigError(
-            f"{name} needs whole parameters, which trainer={cfg.choices.trainer} shards; allowed is ddp, or one device."
-        )
+        if sharded and (evaluates_elsewhere(part) or not getattr(part, "takes_shards", True)):
+            raise ConfigError(
+                f"{name} needs whole parameters, which trainer={cfg.choices.trainer} shards; allowed is ddp, or one "
+                "device."
+            )
 
 
 def fitting(cfg: DictConfig, data: Any) -> nn.Module:

@@ -25,7 +25,7 @@ WARMUP = "the warm-up's share of a run"
 KINDS: dict[str, str] = {
     **dict.fromkeys(("CNN", "VGG", "ResNet", "CifarResNet"), CNN),
     "ViT": TRANSFORMER,
-    **dict.fromkeys(("SGD", "SGDMomentum", "Nesterov"), SGD),
+    **dict.fromkeys(("SGD", "SGDMomentum", "HeavyBall", "Nesterov"), SGD),
     **dict.fromkeys(("Adam", "AdamW"), ADAM),
     "Lion": LION,
     **dict.fromkeys(("WarmupCosine", "LinearWarmupDecay", "WSD", "InverseSqrt"), WARMUP),
