@@ -6,7 +6,7 @@ import pytest
 import torch
 from absl import logging as absl_logging
 
-# optax brings this handler, which closes what it writes to when Hydra sets logging up: never pytest's own file.
+# TensorBoard brings this handler, which closes what it writes to when Hydra sets logging up: never pytest's own file.
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 os.environ["WANDB_MODE"] = "offline"

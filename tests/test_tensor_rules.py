@@ -1,6 +1,10 @@
 """The rules that look at a whole tensor, or at all of them: each against formulas and libraries that are not ours."""
 
 import math
+import pickle
+import subprocess
+import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -34,23 +38,57 @@ def assert_same_path(optimizer, ours, twin, theirs, tolerance, steps=50):
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
-def assert_optax_path(optimizer, params, transformation, tolerance, steps=50):
-    """Hold a rule against a gradient transformation of optax."""
-    import jax
-    import optax
+def optax_paths(cases):
+    """What optax makes of each (transformation of optax as text, parameters, gradients of each step): [steps, ...].
 
-    jax.config.update("jax_platforms", "cpu")
-    with jax.enable_x64(True):
-        theirs = [jax.numpy.asarray(p.detach().numpy()) for p in params]
-        state = transformation.init(theirs)
+    In a process of its own: other tests fork, which JAX's threads would not survive.
+    """
+    data = [
+        (text, [p.numpy() for p in start], [[g.numpy() for g in of] for of in given]) for text, start, given in cases
+    ]
+    ran = subprocess.run([sys.executable, "-c", OPTAX], input=pickle.dumps(data), capture_output=True, check=True)
+    return pickle.loads(ran.stdout)
+
+
+OPTAX = """
+import os, pickle, sys
+os.environ["JAX_PLATFORMS"] = "cpu"
+import jax, optax
+jax.config.update("jax_enable_x64", True)
+found = []
+for text, params, gradients in pickle.load(sys.stdin.buffer):
+    transformation = eval(text)
+    params = [jax.numpy.asarray(p) for p in params]
+    state, path = transformation.init(params), []
+    for given in gradients:
+        updates, state = transformation.update([jax.numpy.asarray(g) for g in given], state, params)
+        params = optax.apply_updates(params, updates)
+        path.append([jax.device_get(p) for p in params])
+    found.append(path)
+sys.stdout.buffer.write(pickle.dumps(found))
+"""
+
+
+def assert_optax_paths(cases, steps=50):
+    """Hold each (what makes our optimizer, dtype of the parameters, optax's transformation) against optax."""
+    asked, ours = [], []
+    for make, dtype, text in cases:
+        params = parameters(dtype)
+        start, optimizer = [p.detach().clone() for p in params], make(params)
+        given, path = [], []
         for step in range(steps):
             set_gradients(params, step)
-            updates, state = transformation.update([jax.numpy.asarray(p.grad.numpy()) for p in params], state, theirs)
-            theirs = optax.apply_updates(theirs, updates)
+            given.append([p.grad.clone() for p in params])
             optimizer.step()
-            for a, b in zip(params, theirs, strict=True):
+            path.append([p.detach().clone() for p in params])
+        asked.append((text, start, given))
+        ours.append(path)
+    for (_, dtype, _), path, theirs in zip(cases, ours, optax_paths(asked), strict=True):
+        tolerance = dict(PRECISIONS)[dtype]
+        for mine, other in zip(path, theirs, strict=True):
+            for a, b in zip(mine, other, strict=True):
                 assert str(a.dtype).endswith(str(b.dtype))
-                np.testing.assert_allclose(a.detach().numpy(), b, rtol=tolerance, atol=tolerance)
+                np.testing.assert_allclose(a.numpy(), b, rtol=tolerance, atol=tolerance)
 
 
 def assert_follows(optimizer, params, formula, steps=25, lr=None):
@@ -75,14 +113,18 @@ def norm(x):
 
 
 @pytest.mark.contract("equals its twin", "lamb")
-@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_lamb_is_optaxs(dtype, tolerance, decay):
-    import optax
-
-    params = parameters(dtype)
-    optimizer = LAMB(params, lr=0.01, betas=(0.9, 0.99), weight_decay=decay)
-    assert_optax_path(optimizer, params, optax.lamb(0.01, 0.9, 0.99, eps=1e-6, weight_decay=decay), tolerance)
+def test_lamb_is_optaxs():
+    assert_optax_paths(
+        [
+            (
+                partial(LAMB, lr=0.01, betas=(0.9, 0.99), weight_decay=decay),
+                dtype,
+                f"optax.lamb(0.01, 0.9, 0.99, eps=1e-6, weight_decay={decay})",
+            )
+            for decay in (0.0, 0.1)
+            for dtype, _ in PRECISIONS
+        ]
+    )
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
@@ -144,17 +186,17 @@ def test_lambs_ratio_lies_within_its_bounds_where_a_norm_is_0_too(bounds, ratio,
 
 
 @pytest.mark.contract("equals its twin", "lars")
-@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
-def test_lars_without_decay_is_optaxs_whatever_lr_does(dtype, tolerance):
+def test_lars_without_decay_is_optaxs_whatever_lr_does():
     """With decay optax's rate has |g + w x| in it, the paper's |g| + w |x|."""
-    import optax
 
-    params = parameters(dtype)
-    optimizer = LARS(params, lr=0.1, trust_coefficient=0.02)
-    falling = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
-    optimizer.register_step_post_hook(lambda *_: falling.step())
-    theirs = optax.lars(lambda t: 0.1 * 0.9**t, trust_coefficient=0.02, momentum=0.9)
-    assert_optax_path(optimizer, params, theirs, tolerance)
+    def falling(params):
+        optimizer = LARS(params, lr=0.1, trust_coefficient=0.02)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+        optimizer.register_step_post_hook(lambda *_: schedule.step())
+        return optimizer
+
+    theirs = "optax.lars(lambda t: 0.1 * 0.9**t, trust_coefficient=0.02, momentum=0.9)"
+    assert_optax_paths([(falling, dtype, theirs) for dtype, _ in PRECISIONS])
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)

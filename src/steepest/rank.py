@@ -30,6 +30,7 @@ def main() -> None:
             # After the model is built: the same weights everywhere, dropout masks of each rank's own.
             torch.manual_seed(cfg.seed + 2**32 * int(os.environ["LOCAL_RANK"]))
             fit(parts, cfg, folder)
+            torch.distributed.destroy_process_group()  # its threads must not outlive the interpreter
         except Diverged as result:
             if os.environ["LOCAL_RANK"] == "0":
                 folder.end("diverged", str(result))
