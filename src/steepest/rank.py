@@ -1,5 +1,6 @@
 """The program of one rank: `python -m steepest.rank RUN_FOLDER`, with the group in the environment."""
 
+import atexit
 import os
 import signal
 import sys
@@ -16,8 +17,8 @@ from steepest.runs.folder import Diverged, Preempted, RunFolder
 from steepest.runs.log import logging_aside
 
 
-def main() -> None:
-    """Train as one of several processes."""
+def main() -> int:
+    """Train as one of several processes; returns the exit code."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; the starter hands it on
     folder = RunFolder(Path(sys.argv[1]))
@@ -30,13 +31,25 @@ def main() -> None:
             # After the model is built: the same weights everywhere, dropout masks of each rank's own.
             torch.manual_seed(cfg.seed + 2**32 * int(os.environ["LOCAL_RANK"]))
             fit(parts, cfg, folder)
-            torch.distributed.destroy_process_group()  # its threads must not outlive the interpreter
         except Diverged as result:
             if os.environ["LOCAL_RANK"] == "0":
                 folder.end("diverged", str(result))
-            sys.exit(DIVERGED)
+            return DIVERGED
         except Preempted:
-            sys.exit(PREEMPTED)
+            return PREEMPTED
+    return 0
+
+
+def leave(code: int) -> None:
+    """End now, after the exit handlers and without the interpreter's own end.
+
+    That ends threads of torch.distributed in the middle of what they do, and now and then one of them then aborts a
+    process whose work is done ("terminate called without an active exception").
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def end_with_parent() -> None:
@@ -46,4 +59,4 @@ def end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    leave(main())
