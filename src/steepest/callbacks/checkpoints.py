@@ -58,7 +58,12 @@ class Checkpoints(pl.Callback):
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add the place in the run, and what each rank has for itself."""
-        count_epochs(checkpoint["loops"]["fit_loop"]["epoch_progress"], pl_module)
+        loops = checkpoint["loops"]["fit_loop"]
+        count_epochs(loops["epoch_progress"], pl_module)
+        # How many validation batches there ever were: with a validation that was begun twice, one more; nobody asks.
+        loops["epoch_loop.val_loop.batch_progress"]["total"] = dict.fromkeys(
+            loops["epoch_loop.val_loop.batch_progress"]["total"], 0
+        )
         own = {"rng": rng_state(), "train_loss": pl_module.train_loss.state_dict()}
         checkpoint["run"] = {
             "opt_step": pl_module.counters.opt_step,
