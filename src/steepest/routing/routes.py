@@ -106,10 +106,8 @@ def require_used(routes: Mapping[str, Route], names: Iterable[str]) -> None:
         for key in ("patterns", "exclude"):
             for pattern in getattr(values, key):
                 if not any(fnmatchcase(name, pattern) for name in names):
-                    meant, example = (
-                        did_you_mean(near(pattern, names)),
-                        max(names, key=lambda name: "." in name, default="weight"),
-                    )
+                    meant = did_you_mean(near(pattern, names))
+                    example = max(names, key=lambda name: "." in name, default="weight")
                     raise ConfigError(
                         f"routing.{route}.{key}={shown([pattern])} fits the name of no parameter;{meant} allowed are "
                         f"patterns such as {example} or {example.partition('.')[0]}*."
