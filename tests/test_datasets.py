@@ -23,8 +23,9 @@ from steepest.build import build
 from steepest.config import compose, conf_dir
 from steepest.datasets import huggingface
 from steepest.datasets.cache import DecodedCache
+from steepest.datasets.data import MissingDataError
 from steepest.datasets.decode import Decoder
-from steepest.datasets.images import ImageData, MissingDataError
+from steepest.datasets.images import ImageData
 from steepest.datasets.stream import StreamedImages
 from steepest.errors import ConfigError
 
@@ -610,9 +611,9 @@ def test_streaming_gives_the_batches_of_memory_bit_for_bit(parquet, tmp_path, wo
 def test_what_does_not_fit_in_memory_streams(parquet, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface, "MEMORY_LIMIT", 300 * 64 - 1)
     streamed = local(parquet, tmp_path)
-    assert isinstance(streamed.read().train, StreamedImages)
+    assert isinstance(streamed.read_source().train, StreamedImages)
     monkeypatch.setattr(huggingface, "MEMORY_LIMIT", 300 * 64)
-    assert not isinstance(local(parquet, tmp_path).read().train, StreamedImages)
+    assert not isinstance(local(parquet, tmp_path).read_source().train, StreamedImages)
 
 
 @needs("cifar10")

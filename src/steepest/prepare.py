@@ -54,13 +54,13 @@ def prepare(name: str, overrides: list[str]) -> None:
     cfg = compose([f"dataset={name}", *overrides])
 
     from steepest.build import build
-    from steepest.datasets.images import MissingDataError
+    from steepest.datasets.data import MissingDataError
 
     data = build(cfg.dataset)
     before = files_in(data.location)
     try:
         data.setup()
-        state = "nothing to prepare, it is part of scikit-learn" if data.location is None else "already there"
+        state = "nothing to prepare, it comes with a package" if data.location is None else "already there"
     except MissingDataError:
         print(f"{name}: downloading to {data.location} ...")
         download(name, data)
@@ -68,8 +68,7 @@ def prepare(name: str, overrides: list[str]) -> None:
         state = "downloaded"
     where = "" if data.location is None else f", {data.location}"
     print(f"{name}: {state}{where}")
-    print(f"  {data.num_train} training, {data.num_val} validation and {data.num_test} test examples, ", end="")
-    print(f"{data.num_classes} classes, images of shape {data.input_shape}")
+    print(f"  {data.describe()}")
     for file in sorted(files_in(data.location) - before):
         print(f"  sha256 {sha256(file)}  {file}")
 

@@ -15,7 +15,7 @@ TEST_SEED = 0  # the test set is part of what this data set is, so no option cha
 class Digits(ImageData):
     """Needs no file and no net. A fifth of the images, drawn at random once and for all, is the test set."""
 
-    def read(self) -> Source:
+    def read_source(self) -> Source:
         """All images, with their 17 grey levels spread over 0 to 255."""
         digits = load_digits()
         levels = torch.from_numpy(digits.images).unsqueeze(1)

@@ -11,7 +11,7 @@ from steepest.datasets.order import Bounds
 from steepest.errors import ConfigError
 
 
-class Examples(Protocol):
+class LabelledImages(Protocol):
     """Labelled images, in memory or streamed."""
 
     labels: Tensor
@@ -24,11 +24,11 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def subset(self, indices: Tensor) -> "Examples":
+    def subset(self, indices: Tensor) -> "LabelledImages":
         """These examples, in this order."""
         ...
 
-    def to(self, device: torch.device) -> "Examples":
+    def to(self, device: torch.device) -> "LabelledImages":
         """The same examples, whose batches come on this device."""
         ...
 
@@ -41,8 +41,8 @@ class Examples(Protocol):
 class Source:
     """A data set as its files give it."""
 
-    train: Examples
-    test: Examples
+    train: LabelledImages
+    test: LabelledImages
     class_names: list[str]
 
     def check(self, name: str) -> None:

@@ -10,9 +10,10 @@ import datasets
 
 from steepest.datasets import columns
 from steepest.datasets.cache import DecodedCache
+from steepest.datasets.data import MissingDataError, is_count, require
 from steepest.datasets.decode import Decoder
 from steepest.datasets.examples import Source
-from steepest.datasets.images import ImageData, MissingDataError, is_count, require
+from steepest.datasets.images import ImageData
 from steepest.datasets.memory import MemoryImages
 from steepest.datasets.stream import StreamedImages
 from steepest.datasets.tables import find_files, open_tables
@@ -95,7 +96,7 @@ class HuggingFaceImages(ImageData):
         shutil.rmtree(self.location, ignore_errors=True)
         beside.rename(self.location)
 
-    def read(self) -> Source:
+    def read_source(self) -> Source:
         """Both parts, in memory or as streams."""
         files = self._files()
         every = [*files["train"], *files["test"]]

@@ -1,25 +1,19 @@
-"""What all image data sets share: the validation split, what a model must know, and the loaders."""
+"""What all image data sets share: the validation split, and what a model must know."""
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import pytorch_lightning as pl
+import torch
 
 from steepest.datasets.augment import Augment
-from steepest.datasets.examples import Examples, Source
-from steepest.datasets.loader import Loader
+from steepest.datasets.data import Data, is_count, require
+from steepest.datasets.examples import LabelledImages, Source
+from steepest.datasets.loader import Batch
 from steepest.datasets.order import holdout
-from steepest.errors import ConfigError
 
 
-class MissingDataError(ConfigError):
-    """The files of a data set are not there; `steepest prepare` can get them."""
-
-
-class ImageData(pl.LightningDataModule):
-    """Base of the image data sets; a source says in `read` how its files become examples, in `download` where from.
+class ImageData(Data):
+    """Base of the image data sets; one says in `read_source` how its files become examples, in `download` where from.
 
     Args:
         name: of the data set, for messages and files.
@@ -37,10 +31,8 @@ class ImageData(pl.LightningDataModule):
     input_shape: tuple[int, int, int]
     num_classes: int
     class_names: list[str]
-    num_train: int
-    num_val: int
-    num_test: int
-    name: str
+    augmented: Augment
+    plain: Augment
 
     def __init__(
         self,
@@ -53,7 +45,7 @@ class ImageData(pl.LightningDataModule):
         split_seed: int,
         eval_batch_size: int,
     ) -> None:
-        super().__init__()
+        super().__init__(name, eval_batch_size)
         require(len(mean) == len(std), "std", list(std), f"as many numbers as dataset.mean has: {len(mean)}")
         require(all(math.isfinite(m) for m in mean), "mean", list(mean), "finite numbers")
         require(all(s > 0 for s in std), "std", list(std), "numbers above 0")
@@ -61,17 +53,12 @@ class ImageData(pl.LightningDataModule):
         require(isinstance(flip, bool), "flip", flip, "true and false")
         require(0 <= validation_fraction < 1, "validation_fraction", validation_fraction, "numbers from 0 to below 1")
         require(is_count(split_seed, 0), "split_seed", split_seed, "whole numbers from 0")
-        require(is_count(eval_batch_size, 1), "eval_batch_size", eval_batch_size, "whole numbers from 1")
-        self.name = name
         self.validation_fraction = validation_fraction
         self.split_seed = split_seed
-        self.eval_batch_size = eval_batch_size
         self.augmented = Augment(mean, std, crop_padding, flip)
         self.plain = Augment(mean, std)
-        self._parts: dict[str, Examples] = {}
-        self._training: dict[str, Any] = {}
 
-    def read(self) -> Source:
+    def read_source(self) -> Source:
         """The training and the test part, from files that are there.
 
         Raises:
@@ -80,86 +67,24 @@ class ImageData(pl.LightningDataModule):
         """
         raise NotImplementedError
 
-    def download(self) -> None:
-        """Get the files from the net, or raise OSError or RuntimeError."""
-        raise NotImplementedError
-
-    @property
-    def location(self) -> Path | None:
-        """The folder that holds the files; None: there are none to get."""
-        return None
-
-    def setup(self, stage: str | None = None) -> None:
-        """Read the data and split it; the second call does nothing."""
-        if self._parts:
-            return
-        source = self.read()
+    def read(self) -> dict[str, LabelledImages]:
+        """The source's training part without its validation split, that split, and the test part."""
+        source = self.read_source()
         source.check(self.name)
         channels, mean = source.train.shape[0], self.plain.scale.numel()
         require(mean == channels, "mean", f"({mean} numbers)", f"one number per channel of the images: {channels}")
         kept, held = holdout(len(source.train), self.validation_fraction, self.split_seed)
         require(len(kept) > 0, "validation_fraction", self.validation_fraction, "fractions that leave a training image")
-        parts = {"train": source.train.subset(kept), "val": source.train.subset(held), "test": source.test}
-        self.num_train, self.num_val, self.num_test = (len(part) for part in parts.values())
         self.input_shape = source.train.shape
         self.class_names = source.class_names
         self.num_classes = len(source.class_names)
-        self._parts = parts
+        return {"train": source.train.subset(kept), "val": source.train.subset(held), "test": source.test}
 
-    def attach(self, *, batch_size: int, accumulate: int = 1, exact: bool = False, seed: int = 0) -> None:
-        """Say how `train_dataloader` batches; see `Loader`.
+    def blank_batch(self, size: int) -> Batch:
+        """Images [size, C, H, W] and labels [size] on the device `meta`."""
+        labels = torch.empty(size, dtype=torch.int64, device="meta")
+        return torch.empty(size, *self.input_shape, device="meta"), labels
 
-        Args:
-            batch_size: examples in a micro-batch of one device.
-            accumulate: micro-batches in one optimizer step.
-            exact: one optimizer step takes every training example once.
-            seed: of the order and the augmentation.
-
-        Raises:
-            ConfigError: a step would take more examples than there are.
-        """
-        self._training = {"batch_size": batch_size, "accumulate": accumulate, "exact": exact, "seed": seed}
-        len(self._loader("train", self.augmented, **self._training))
-
-    def train_dataloader(self) -> Loader:
-        """Augmented training batches in random order."""
-        if not self._training:
-            raise RuntimeError("call attach() before train_dataloader()")
-        return self._loader("train", self.augmented, **self._training)
-
-    def val_dataloader(self) -> Loader | list[Loader]:
-        """The held-out part of the training set; nothing where there is none."""
-        return self._evaluation("val")
-
-    def test_dataloader(self) -> Loader | list[Loader]:
-        """The test set."""
-        return self._evaluation("test")
-
-    def predict_dataloader(self) -> Loader | list[Loader]:
-        """The test set."""
-        return self._evaluation("test")
-
-    def _evaluation(self, part: str) -> Loader | list[Loader]:
-        loader = self._loader(part, self.plain, batch_size=self.eval_batch_size, shuffle=False)
-        return loader if loader.num_examples else []
-
-    def _loader(self, part: str, augment: Augment, **options: Any) -> Loader:
-        """A loader over a part that is moved to the trainer's device, once."""
-        place = self.trainer.distributed_sampler_kwargs if self.trainer else None
-        if self.trainer:
-            self._parts[part] = self._parts[part].to(self.trainer.strategy.root_device)
-        if place:
-            options |= {"rank": place["rank"], "world": place["num_replicas"]}
-        examples = self._parts[part]
-        return Loader(examples.batches, len(examples), augment=augment, **options)
-
-
-def is_count(value: object, least: int) -> bool:
-    """Whether this is a whole number from `least`; true and false are none."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def require(holds: bool, key: str, value: object, allowed: str) -> None:
-    """Raise the ConfigError of a dataset's key unless the condition holds."""
-    if not holds:
-        raise ConfigError(f"dataset.{key}={value} is not possible; allowed are {allowed}.")
+    def describe(self) -> str:
+        """What was read, in a line."""
+        return f"{super().describe()}, {self.num_classes} classes, images of shape {self.input_shape}"

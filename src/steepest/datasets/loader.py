@@ -9,12 +9,12 @@ from steepest.datasets.augment import Augment
 from steepest.datasets.order import Bounds, augmentation_generator, epoch_order, equal_batches, even_batches
 from steepest.errors import ConfigError
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, ...]
 Fetch = Callable[[Tensor, Bounds], Iterator[Batch]]
 
 
 class Loader:
-    """Yields (images float32 [B, C, H, W], labels int64 [B]); a batch is a pure function of (seed, epoch, its number).
+    """Yields batches, tuples of tensors of B rows each; a batch is a pure function of (seed, epoch, its number).
 
     Training (`shuffle=True`): every batch has `batch_size` examples and every optimizer step `accumulate` batches;
     the rest of the epoch's order is left out, another rest in each epoch. With `exact` one step takes every example
@@ -29,10 +29,12 @@ class Loader:
     iteration was given up.
 
     Args:
-        fetch: from an order, int64 [n], and the bounds of batches in it to (uint8 images, labels) of each.
+        fetch: from an order, int64 [n], and the bounds of batches in it to the batches.
         num_examples: how many examples `fetch` knows.
         batch_size: examples in a batch of one rank; unused with `exact`.
-        augment: from uint8 to float32 images.
+        augment: changes the first tensor of a batch, images from uint8 to float32; None: as it is.
+        order: from (seed, epoch) to what stands for each example, int64 [n]; seed None: in the order of evaluation.
+            None: a permutation of their numbers.
         rank, world: this process among how many; None: as torch.distributed has it when it matters.
     """
 
@@ -42,7 +44,8 @@ class Loader:
         num_examples: int,
         batch_size: int,
         *,
-        augment: Augment,
+        augment: Augment | None = None,
+        order: Callable[[int | None, int], Tensor] | None = None,
         seed: int = 0,
         accumulate: int = 1,
         shuffle: bool = True,
@@ -54,6 +57,7 @@ class Loader:
         self.num_examples = num_examples
         self.batch_size = batch_size
         self.augment = augment
+        self.order = order
         self.seed = seed
         self.accumulate = accumulate
         self.shuffle = shuffle
@@ -91,19 +95,24 @@ class Loader:
                 f"The checkpoint goes on at batch {done} of an epoch, but batch.size={self.batch_size} gives "
                 f"{len(bounds)} batches per epoch; resume with the batch size that the run began with."
             )
-        order, draws = torch.arange(self.num_examples), None
-        if self.shuffle:
-            order = epoch_order(self.seed, epoch, self.num_examples)
+        draws = None
+        if self.augment is not None and self.shuffle:
             draws = self.augment.draw(augmentation_generator(self.seed, epoch), self.num_examples)
-        for images, labels in self.fetch(order, bounds[done:]):
+        for first, *rest in self.fetch(self._order(epoch), bounds[done:]):
             start, stop = bounds[done]
             done += 1
-            if draws is not None and draws.device != images.device:
-                draws = draws.to(images.device)
-            images = self.augment(images, draws if draws is None else draws[:, start:stop])
+            if draws is not None and draws.device != first.device:
+                draws = draws.to(first.device)
+            if self.augment is not None:
+                first = self.augment(first, draws if draws is None else draws[:, start:stop])
             if turn == self._turn:  # before the yield: a consumer that counts batches never comes back after the last
                 self._epoch, self._batch = (epoch, done) if done < len(bounds) else (epoch + 1, 0)
-            yield images, labels
+            yield (first, *rest)
+
+    def _order(self, epoch: int) -> Tensor:
+        if self.order is not None:
+            return self.order(self.seed if self.shuffle else None, epoch)
+        return epoch_order(self.seed, epoch, self.num_examples) if self.shuffle else torch.arange(self.num_examples)
 
     def _bounds(self) -> Bounds:
         rank, world = self._place()

@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 
+from steepest.datasets.data import is_count, require
 from steepest.datasets.examples import Source
-from steepest.datasets.images import ImageData, is_count, require
+from steepest.datasets.images import ImageData
 from steepest.datasets.memory import MemoryImages
 
 
@@ -26,7 +27,7 @@ class Noise(ImageData):
         require(is_count(num_examples, 10), "num_examples", num_examples, "whole numbers from 10")
         self.shape, self.classes, self.num_examples = shape, classes, num_examples
 
-    def read(self) -> Source:
+    def read_source(self) -> Source:
         """Draw the images."""
         generator = torch.Generator().manual_seed(0)
 

@@ -7,9 +7,10 @@ import torch
 import torchvision.datasets
 from torchvision.datasets.utils import check_integrity
 
+from steepest.datasets.data import MissingDataError, require
 from steepest.datasets.examples import Source
 from steepest.datasets.idx import read_idx
-from steepest.datasets.images import ImageData, MissingDataError, require
+from steepest.datasets.images import ImageData
 from steepest.datasets.memory import MemoryImages
 from steepest.errors import ConfigError
 
@@ -53,7 +54,7 @@ class TorchvisionImages(ImageData):
         """Through torchvision, which shows progress and verifies the md5 of each file."""
         self.source(self.root, download=True)
 
-    def read(self) -> Source:
+    def read_source(self) -> Source:
         """All images of both parts."""
         if issubclass(self.source, torchvision.datasets.MNIST):
             return Source(self._read_idx("train"), self._read_idx("t10k"), list(self.source.classes))
