@@ -90,7 +90,7 @@ def test_a_batch_that_does_not_divide_among_devices_is_named():
     ],
 )
 def test_the_first_bound_ends_the_run(bounds, steps):
-    assert Budget(*bounds).total_steps(steps_per_epoch=10, batch_size=128) == steps
+    assert Budget(*bounds).total_steps(steps_per_epoch=10, examples_per_step=128) == steps
 
 
 @pytest.mark.parametrize(

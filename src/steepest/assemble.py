@@ -1,9 +1,8 @@
 """The straight line of one run, from its configuration to its parts: data, model, optimizer, schedule, task."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from steepest.batch import BatchPlan
+from steepest.batch import Batch, BatchPlan
 from steepest.budget import Budget
 from steepest.build import build, reported
 from steepest.errors import ConfigError, shown
@@ -24,6 +23,7 @@ from steepest.schedules.driver import apply
 from steepest.schedules.duration import to_steps
 from steepest.signature import signature
 from steepest.targets import target
+from steepest.tasks.rehearsal import WrongOutputs
 
 
 @dataclass(frozen=True)
@@ -60,26 +60,75 @@ def assemble(cfg: DictConfig) -> Parts:
             f"dataset.validation_fraction={fraction} leaves no validation split of {data.num_train} training examples; "
             "allowed is a larger number below 1."
         )
-    plan = batch.plan(data.num_train, world_size(cfg))
-    data.attach(batch_size=plan.micro_size, accumulate=plan.accumulate, exact=plan.exact, seed=cfg.seed)
-    total = Budget(**cfg.budget).total_steps(plan.steps_per_epoch, plan.size)
+    require_parts(cfg, "dataset", data)
+    plan, total = plan_of(cfg, batch, data)
     schedule = schedule.bind(lr=lr * plan.lr_factor, steps_per_epoch=plan.steps_per_epoch, total=total)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model = fitting(cfg, data)
-    rehearse(model, plan.micro_size, data, cfg.choices)
+    require_parts(cfg, "model", model)
+    live = {"model": model, "schedule": schedule, "total_steps": total, "plan": plan}
+    optional = {"data": data, "clip": clipping(cfg.clip)}
+    takes = signature(target(cfg.task, "task")).types
+    live |= {name: value for name, value in optional.items() if name in takes}
+    task = build(cfg.task, optimizer=routing(cfg, plan.lr_factor), **live)
+    require_devices(task, cfg)
+    rehearse(task, plan.micro_size, data, cfg.choices)
+    whole = not task.automatic_optimization  # it cuts the batches itself
+    data.attach(
+        batch_size=plan.micro_size * (plan.accumulate if whole else 1),
+        accumulate=1 if whole else plan.accumulate,
+        exact=plan.exact,
+        seed=cfg.seed,
+        steps_per_epoch=plan.steps_per_epoch,
+    )
+    if cfg.precision.channels_last:
+        model.to(memory_format=torch.channels_last)
     if cfg.init_from:
         load_weights(model, checkpoint_of(cfg.init_from, cfg.paths.runs_dir))
-    optimizer = routing(cfg, plan.lr_factor)
-    task = build(cfg.task, model=model, optimizer=optimizer, schedule=schedule, total_steps=total, plan=plan)
     with reported(cfg.optimizer, "optimizer"):
-        trial = task.configure_optimizers()
-    require_support(trial, cfg, plan)
-    rows = assignment(trial, model)
-    apply(schedule, trial, 0, total)  # what does not fit together says so now
-    if hasattr(trial, "close"):
-        trial.close()  # it looks into the model
+        made = task.configure_optimizers()
+    rows = []
+    for trial in made if isinstance(made, list) else [made]:
+        require_support(trial, cfg, plan, task)
+        rows += assignment(trial, model)
+        apply(schedule, trial, 0, total)  # what does not fit together says so now
+        if hasattr(trial, "close"):
+            trial.close()  # it looks into the model
     every = to_steps(cfg.validation.every, total, plan.steps_per_epoch, key="validation.every")
     return Parts(data, task, rows, plan, total, min(max(1, every), total))
+
+
+def plan_of(cfg: DictConfig, batch: Batch, data: Any) -> tuple[BatchPlan, int]:
+    """The batch worked out for the data, and the optimizer steps of the run.
+
+    A step stands for as many examples as its batch has, unless the task says otherwise: in reinforcement learning
+    examples are steps of the environment, and one can be in several batches.
+    """
+    plan = batch.plan(data.num_train, world_size(cfg))
+    per_step: float = plan.size
+    if hasattr(kind := target(cfg.task, "task"), "examples_per_step"):
+        per_step = kind.examples_per_step(cfg.task, plan, data)
+        plan = replace(plan, steps_per_epoch=max(1, round(data.num_train / per_step)))
+    return plan, Budget(**cfg.budget).total_steps(plan.steps_per_epoch, per_step)
+
+
+def require_parts(cfg: DictConfig, group: str, made: Any) -> None:
+    """Raise ConfigError unless what was made of a group has all that the task needs of it."""
+    for name in getattr(target(cfg.task, "task"), "needs", {}).get(group, ()):
+        if not hasattr(made, name):
+            raise ConfigError(
+                f"task={cfg.choices.task} needs {name}, which {group}={cfg.choices[group]} does not give; allowed is a "
+                f"{group} made for this task."
+            )
+
+
+def require_devices(task: Any, cfg: DictConfig) -> None:
+    """Raise ConfigError for a trainer that the task cannot spread over."""
+    devices, chosen = world_size(cfg), f"trainer={cfg.choices.trainer} with task={cfg.choices.task}"
+    if devices > 1 and getattr(task, "one_device", False):
+        raise ConfigError(f"{chosen} is not possible on {devices} devices; allowed is one.")
+    if OmegaConf.is_config(cfg.trainer.strategy) and not task.automatic_optimization:
+        raise ConfigError(f"{chosen} is not possible, since its networks cannot be sharded; allowed is one device.")
 
 
 def learning_rate(optimizer: DictConfig, path: str = "optimizer") -> float:
@@ -119,7 +168,7 @@ def routing(cfg: DictConfig, lr_factor: float) -> Routing:
     return Routing(made["optimizer"], routes)
 
 
-def require_support(optimizer: Any, cfg: DictConfig, plan: BatchPlan) -> None:
+def require_support(optimizer: Any, cfg: DictConfig, plan: BatchPlan, task: Any) -> None:
     """Raise ConfigError for what an optimizer, or a part of it, cannot do."""
     devices, sharded = world_size(cfg), OmegaConf.is_config(cfg.trainer.strategy)
     for part in getattr(optimizer, "parts", [optimizer]):
@@ -138,6 +187,16 @@ def require_support(optimizer: Any, cfg: DictConfig, plan: BatchPlan) -> None:
                 )
             if devices > 1:
                 raise ConfigError(f"{why} {devices} devices, which would each take their own way; allowed is one.")
+        if getattr(part, "needs_divergence", False) and not hasattr(task, "loss_and_divergence"):
+            raise ConfigError(
+                f"{name} needs a model that gives probabilities, and task={cfg.choices.task} has none; allowed is "
+                "every other optimizer."
+            )
+        if not takes_sparse(part) and (tables := sparse_tables(part, task.model)):
+            raise ConfigError(
+                f"{name} cannot take the sparse gradients of {tables[0]}; allowed are model.sparse=false, and "
+                "optimizers of single entries such as adagrad, adam and sgd."
+            )
         if reach in ("closure", "module") and cfg.precision.lightning == "16-mixed":
             raise ConfigError(
                 f"{name} is not possible with precision={cfg.choices.precision}, whose loss is scaled; "
@@ -148,6 +207,22 @@ def require_support(optimizer: Any, cfg: DictConfig, plan: BatchPlan) -> None:
                 f"{name} needs whole parameters, which trainer={cfg.choices.trainer} shards; allowed is ddp, or one "
                 "device."
             )
+
+
+def takes_sparse(optimizer: Any) -> bool:
+    """Whether an optimizer can step on sparse gradients; of a library's, only of torch's is it known."""
+    if hasattr(optimizer, "reach"):
+        return optimizer.reach == "element" and not any(group.get("cautious") for group in optimizer.param_groups)
+    return not type(optimizer).__module__.startswith("torch.optim") or isinstance(
+        optimizer, torch.optim.SGD | torch.optim.Adagrad | torch.optim.SparseAdam
+    )
+
+
+def sparse_tables(optimizer: Any, model: nn.Module) -> list[str]:
+    """The tables with sparse gradients that an optimizer trains, by the names of their layers."""
+    trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    layers = model.named_modules()
+    return [name for name, layer in layers if getattr(layer, "sparse", False) and layer.weight in trained]
 
 
 def fitting(cfg: DictConfig, data: Any) -> nn.Module:
@@ -167,27 +242,25 @@ def fitting(cfg: DictConfig, data: Any) -> nn.Module:
     return build(node, **{name: getattr(data, name) for name in needs})
 
 
-def rehearse(model: nn.Module, micro_size: int, data: Any, choices: DictConfig) -> None:
-    """Send the shapes of a training batch through a copy of the model, without its numbers.
+def rehearse(task: Any, micro_size: int, data: Any, choices: DictConfig) -> None:
+    """Send the shapes of a training batch through the task's model, without its numbers.
 
     Raises:
         ConfigError: the model cannot take them, such as batch normalisation a single value, or gives other outputs.
     """
-    shape = (micro_size, *data.input_shape)
-    asked = f"batches of {' x '.join(map(str, shape))} of dataset={choices.dataset}"
+    batch = data.blank_batch(micro_size)
+    asked = f"batches of {' x '.join(map(str, batch[0].shape))} of dataset={choices.dataset}"
     try:
-        logits = copy.deepcopy(model).to("meta").train()(torch.empty(shape, device="meta"))
+        task.rehearse(batch)
+    except WrongOutputs as error:
+        raise ConfigError(f"model={choices.model} turns {asked} into {error}.") from None
+    except ConfigError:
+        raise
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"model={choices.model} cannot train on {asked} "
             f"({str(error).splitlines()[0]}); allowed are larger micro-batches, or another model."
         ) from None
-    given = tuple(getattr(logits, "shape", ()))
-    if given != (micro_size, data.num_classes):
-        raise ConfigError(
-            f"model={choices.model} turns {asked} into outputs of shape {list(given)}; allowed is "
-            f"{[micro_size, data.num_classes]}, a number for each example and class."
-        )
 
 
 def clipping(clip: DictConfig) -> dict[str, Any]:

@@ -44,6 +44,9 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
     every_steps, every_seconds = cfg.checkpoint.every_steps, cfg.checkpoint.every_seconds
     checkpoints = Checkpoints(folder, clock, interruption, parts.validation_steps, every_steps, every_seconds)
     loggers = [*build(cfg.logger).values()]
+    # A task that optimises by hand accumulates and clips by itself, and takes a whole batch at once.
+    automatic = parts.task.automatic_optimization
+    accumulate = parts.plan.accumulate if automatic else 1
     strategy = build(cfg.trainer.strategy) if OmegaConf.is_config(cfg.trainer.strategy) else cfg.trainer.strategy
     trainer = pl.Trainer(
         accelerator=cfg.trainer.accelerator,
@@ -52,8 +55,8 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
         strategy=strategy,
         precision=cfg.precision.lightning,
         max_epochs=-1,  # the recorder ends the run by our own counters
-        accumulate_grad_batches=parts.plan.accumulate,
-        val_check_interval=parts.validation_steps * parts.plan.accumulate,
+        accumulate_grad_batches=accumulate,
+        val_check_interval=parts.validation_steps * accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         logger=loggers,
@@ -75,7 +78,7 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
         enable_model_summary=False,
         enable_checkpointing=False,
         use_distributed_sampler=False,
-        **clipping(cfg.clip),
+        **(clipping(cfg.clip) if automatic else {}),
     )
     if cfg.precision.lightning == "64-true":
         parts.task.double()  # Lightning does it after a checkpoint is loaded, which would round its weights

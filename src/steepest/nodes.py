@@ -123,6 +123,7 @@ class Precision(Node):
         description="32-true, 64-true, bf16-mixed, bf16-true or 16-mixed"
     )
     float32_matmul: Literal["highest", "high", "medium"] = Field(description="highest, high or medium")
+    channels_last: bool = Field(description="true or false")
     needs_cuda: bool = Field(description="true or false")
 
 

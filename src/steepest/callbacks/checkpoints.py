@@ -9,6 +9,7 @@ import torch
 
 from steepest.callbacks.agreement import agreed
 from steepest.callbacks.interruption import Interruption
+from steepest.callbacks.recorder import train_means
 from steepest.runs.folder import RunFolder
 from steepest.tasks.counters import Clock
 
@@ -64,7 +65,8 @@ class Checkpoints(pl.Callback):
         loops["epoch_loop.val_loop.batch_progress"]["total"] = dict.fromkeys(
             loops["epoch_loop.val_loop.batch_progress"]["total"], 0
         )
-        own = {"rng": rng_state(), "train_loss": pl_module.train_loss.state_dict()}
+        means = {name: mean.state_dict() for name, mean in train_means(pl_module).items()}
+        own = {"rng": rng_state(), "train_loss": pl_module.train_loss.state_dict(), "train_means": means}
         checkpoint["run"] = {
             "opt_step": pl_module.counters.opt_step,
             "metrics_bytes": self.folder.synced_bytes(),
@@ -86,6 +88,8 @@ class Checkpoints(pl.Callback):
             validate(trainer)
         own = self._loaded["ranks"][trainer.global_rank]
         pl_module.train_loss.load_state_dict(own["train_loss"])
+        for name, mean in train_means(pl_module).items():
+            mean.load_state_dict(own["train_means"][name])
         set_rng_state(own["rng"])
         self._loaded = None
 

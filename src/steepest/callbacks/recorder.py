@@ -9,7 +9,7 @@ import torch
 from steepest.callbacks.agreement import agreed
 from steepest.callbacks.norms import Norms
 from steepest.runs.folder import Diverged, RunFolder
-from steepest.tasks.counters import Clock
+from steepest.tasks.counters import Clock, RunningMean
 
 
 class Recorder(pl.Callback):
@@ -103,7 +103,9 @@ class Recorder(pl.Callback):
         if trainer.world_size > 1:  # all ranks see the mean over all, and so stop together
             share = torch.tensor(loss, dtype=torch.float64, device=task.device)
             loss = float(trainer.strategy.reduce(share, reduce_op="mean"))
-        row = {"train/loss": loss, **rates(trainer), **(self.norms.take() if self.norms else {})}
+        means = {name: mean.take() for name, mean in train_means(task).items()}
+        row = {"train/loss": loss, **{f"train/{name}": mean for name, mean in means.items() if not math.isnan(mean)}}
+        row |= {**rates(trainer), **(self.norms.take() if self.norms else {})}
         if seconds > 0:
             row["train/examples_per_s"] = (counters.examples - self._row_examples) / seconds
         self._row_examples, self._row_started = counters.examples, counters.wall_s
@@ -122,6 +124,11 @@ class Recorder(pl.Callback):
             self.folder.append(row)
             for logger in trainer.loggers:
                 logger.log_metrics(row, step=task.counters.opt_step)
+
+
+def train_means(task: Any) -> dict[str, RunningMean]:
+    """What a task averages in training beside its loss; not all of it is found between every two rows."""
+    return getattr(task, "train_means", {})
 
 
 def refuse_nonfinite(which: str, loss: float, step: int) -> None:

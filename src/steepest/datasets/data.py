@@ -50,6 +50,7 @@ class Data(pl.LightningDataModule):
     num_train: int
     num_val: int
     num_test: int
+    name: str
     augmented: Augment | None = None
     """What is done to training batches, by random numbers of the epoch."""
     plain: Augment | None = None

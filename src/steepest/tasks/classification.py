@@ -1,7 +1,7 @@
 """Classification: logits against class numbers."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from steepest.schedules.schedule import Schedule
 from steepest.tasks import closures
 from steepest.tasks.counters import Counters, RunningMean
 from steepest.tasks.quick import QuickHooks
+from steepest.tasks.rehearsal import outputs, require_shape
 
 Batch = tuple[Tensor, Tensor]
 
@@ -31,6 +32,7 @@ class Classification(QuickHooks, pl.LightningModule):
         schedule: gives the learning rate's factor at each step.
         total_steps: optimizer steps that the schedule spans.
         plan: the batch of one step.
+        data: gives num_classes and class_names.
         label_smoothing: share of the training target spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
 
     Raises:
@@ -38,6 +40,7 @@ class Classification(QuickHooks, pl.LightningModule):
     """
 
     headline = ("val/accuracy", "max")
+    needs: ClassVar[dict[str, tuple[str, ...]]] = {"dataset": ("num_classes", "class_names")}
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Classification(QuickHooks, pl.LightningModule):
         schedule: Schedule,
         total_steps: int,
         plan: BatchPlan,
+        data: Any,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
@@ -53,6 +57,7 @@ class Classification(QuickHooks, pl.LightningModule):
             raise ConfigError(f"task.label_smoothing={label_smoothing} is out of range; allowed is from 0 to below 1.")
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.total_steps, self.plan, self.label_smoothing = total_steps, plan, label_smoothing
+        self.num_classes, self.class_names = data.num_classes, list(data.class_names)
         self.counters = Counters()
         self.sharded = False
         self.keeps_batch = False
@@ -73,6 +78,15 @@ class Classification(QuickHooks, pl.LightningModule):
         x, y = batch
         logits = self.model(x)
         return F.cross_entropy(logits, y, label_smoothing=self.label_smoothing), kl_divergence(logits)
+
+    def rehearse(self, batch: Batch) -> None:
+        """Send a batch's shapes through the model.
+
+        Raises:
+            WrongOutputs: it does not give a number for each example and class.
+        """
+        x, _ = batch
+        require_shape(outputs(self.model, x), (len(x), self.num_classes), "a number for each example and class")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one micro-batch; Lightning divides by the number of micro-batches of a step."""
