@@ -119,8 +119,10 @@ def _not_composed(error: ConfigCompositionException, said: str, arguments: Seque
         return f"+{key} would be there twice; allowed is {key}=value, without the plus sign."
     if found := re.match(r"Ambiguous value for argument '([^']+)'", said):
         return f"{found[1]} holds several values; allowed is one, or all of them as a sweep with -m."
-    if isinstance(cause, InterpolationKeyError) and (gone := re.search(r"'(.+)' not found", str(cause))):
-        return f"{gone[1]} is missing; allowed is one of {', '.join(values_of(gone[1]))}."  # the default list needs it
+    if found := re.match(r"Error resolving interpolation '(.+)', possible interpolation keys: (.+)", said):
+        needed, left = re.findall(r"\$\{(\w+)\}", found[1]), re.findall(r"\w+", found[2])
+        gone = next(group for group in needed if group not in left)  # the list of defaults names other groups' choices
+        return f"{gone} is missing; allowed is one of {', '.join(values_of(gone))}."
     if found := re.match(r"Could not delete '([^']+)'", said):
         return f"~{found[1]} deletes what is not chosen."
     reason = f" ({str(cause).splitlines()[0]})" if cause else ""
