@@ -28,19 +28,27 @@ LIBRARIES = (
     "pillow",
 )
 
-OPTIONAL = {"pytorch-optimizer": {"steepest.optimizers.library", "pytorch_optimizer"}}
-"""Libraries that decide the results of runs whose `_target_`s are in these modules."""
+OPTIONAL = {
+    "pytorch-optimizer": ("steepest.optimizers.library", "pytorch_optimizer"),
+    "gymnasium": ("steepest.datasets.environments",),
+    "tokenizers": ("steepest.datasets.text", "steepest.datasets.language"),
+}
+"""Libraries that decide the results of runs with `_target_`s in modules whose names begin so."""
 
 WATCHERS = (
+    "steepest.callbacks.diagnostics",
     "steepest.callbacks.norms",
+    "steepest.callbacks.pictures",
     "steepest.callbacks.progress",
     "steepest.runs.closing",
     "steepest.runs.log",
     "steepest.runs.wandb_logger",
     "steepest.runs.wandb_run",
+    "steepest.pictures",
     "steepest.report",
     "steepest.studies",
     "steepest.typical",
+    "steepest.verdict",
 )
 """Modules and packages that look on: their source is no part of the digest."""
 
@@ -87,7 +95,8 @@ def source_digest(config: Mapping[str, Any]) -> str:
     That source is the modules of its `_target_`s and of the training line, with all of this package that these import.
     """
     named = [*targets({k: v for k, v in config.items() if k not in ASIDE})]
-    deciding = versions() | {name: _version(name) for name, homes in OPTIONAL.items() if homes & set(named)}
+    used = [name for name, homes in OPTIONAL.items() if any(module.startswith(homes) for module in named)]
+    deciding = versions() | {name: _version(name) for name in used}
     digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
     modules: dict[str, Path] = {}
     for target in ("steepest.fit", *named):
