@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from steepest.assemble import assemble
+from steepest.errors import ConfigError
 from steepest.launchers.machine import settle
 from steepest.runs.folder import find_run
 from steepest.runs.log import logging_aside
-from steepest.runs.weights import checkpoint_of, load_weights
+from steepest.runs.weights import checkpoint_of, load_task
 
 SPLITS = ("val", "test")
 
@@ -40,8 +41,12 @@ def predict_command(arguments: list[str]) -> None:
     options = parse("predict", arguments)
     with logging_aside():
         trainer, task, loader, folder = load(options)
+        if type(task).predict_step is pl.LightningModule.predict_step:
+            raise ConfigError(
+                f"{options.run} is of a task that predicts nothing; allowed is steepest eval {options.run}."
+            )
         batches: Any = trainer.predict(task, loader)
-    columns = {name: torch.cat([batch[name] for batch in batches]).tolist() for name in batches[0]}
+    columns = {name: [value for batch in batches for value in list_of(batch[name])] for name in batches[0]}
     count = len(next(iter(columns.values())))
     output = Path(options.output or folder / f"predictions-{options.split}-{options.checkpoint}.csv")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +55,11 @@ def predict_command(arguments: list[str]) -> None:
         writer.writerow(["index", *columns])
         writer.writerows(zip(range(count), *columns.values(), strict=True))
     print(f"{count:,} predictions of the {options.checkpoint} model: {output}")
+
+
+def list_of(values: Any) -> list[Any]:
+    """The rows of a column of one batch."""
+    return values.tolist() if isinstance(values, torch.Tensor) else list(values)
 
 
 def parse(command: str, arguments: list[str]) -> argparse.Namespace:
@@ -81,7 +91,7 @@ def load(options: argparse.Namespace) -> tuple[pl.Trainer, pl.LightningModule, A
     cfg.init_from = cfg.threads = None
     settle(cfg)
     parts = assemble(cfg)
-    load_weights(parts.task.model, file)
+    load_task(parts.task, file)
     trainer = pl.Trainer(
         accelerator=cfg.trainer.accelerator,
         devices=1,

@@ -24,18 +24,27 @@ def checkpoint_of(source: str, runs_dir: str, which: str = "last") -> Path:
     return path
 
 
-def model_weights(file: Path) -> dict[str, Tensor]:
-    """The model's tensors in a checkpoint, by name.
+def state_of(file: Path) -> dict[str, Tensor]:
+    """The tensors of a task in its checkpoint, by name.
 
     Raises:
         ConfigError: the file is no checkpoint of ours.
     """
     try:
         # weights_only: a checkpoint can be anyone's file, and unpickling runs code.
-        state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
+        state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:
         raise ConfigError(f"{file} cannot be read as a checkpoint ({type(error).__name__}).") from None
-    return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    return state
+
+
+def model_weights(file: Path) -> dict[str, Tensor]:
+    """The model's tensors in a checkpoint, by name.
+
+    Raises:
+        ConfigError: the file is no checkpoint of ours.
+    """
+    return {name.removeprefix("model."): value for name, value in state_of(file).items() if name.startswith("model.")}
 
 
 def weights_digest(file: Path) -> str:
@@ -58,3 +67,14 @@ def load_weights(model: nn.Module, file: Path) -> None:
     except RuntimeError as error:
         differences = " ".join(str(error).split())
         raise ConfigError(f"{file} holds the weights of another model than this one: {differences[:300]}") from None
+
+
+def load_task(task: nn.Module, file: Path) -> None:
+    """Copy a checkpoint's weights into a task: those of its model, and what else it keeps (a GAN's mean generator).
+
+    Raises:
+        ConfigError: the file is no checkpoint of ours, or names and shapes of the model differ.
+    """
+    load_weights(task.get_submodule("model"), file)
+    beside = {name: value for name, value in state_of(file).items() if not name.startswith("model.")}
+    task.load_state_dict(beside, strict=False)
