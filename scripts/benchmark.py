@@ -53,6 +53,18 @@ def images() -> Iterator[str]:
         yield f"{name:<28} {spread([a / b for a, b in pairs])}   ({ours:,.0f} against {theirs:,.0f} images/s)"
 
 
+def convolutions() -> Iterator[str]:
+    """Images/s of experiment=cifar10_resnet's network over those of fp32 with the channels first."""
+    images = ["dataset=noise", "dataset.crop_padding=2", "dataset.flip=true", "model=resnet9", "batch.size=128"]
+    last, ways = "precision.channels_last=true", {}
+    for name, precision in (("fp32", "fp32"), ("bf16", "bf16_mixed")):
+        ways |= {name: [f"precision={precision}"], f"{name}, channels last": [f"precision={precision}", last]}
+    rounds = [[128 * steepest_loop([*images, *way], 12) for way in ways.values()] for _ in range(ROUNDS)]
+    for name, speeds in zip(ways, zip(*rounds, strict=True), strict=True):
+        ratios = [speed / speeds_of_round[0] for speed, speeds_of_round in zip(speeds, rounds, strict=True)]
+        yield f"{name:<28} {spread(ratios)}   ({statistics.median(speeds):,.0f} images/s)"
+
+
 def bare_loop(overrides: list[str], steps: int) -> float:
     """Steps/s of the usual loop around the same model and the same loader, with torch's own optimizer."""
     import torch
@@ -163,7 +175,7 @@ def cpu() -> str:
     return platform.processor()
 
 
-BENCHMARKS = {"startup": startup, "loop": loop, "images": images}
+BENCHMARKS = {"startup": startup, "loop": loop, "images": images, "convolutions": convolutions}
 
 if __name__ == "__main__":
     with contextlib.redirect_stderr(io.StringIO()) if not sys.stderr.isatty() else contextlib.nullcontext():

@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 
 from steepest.build import build
 from steepest.config import compose, conf_dir
-from steepest.datasets import huggingface
+from steepest.datasets import encoded
 from steepest.datasets.cache import DecodedCache
 from steepest.datasets.data import MissingDataError
 from steepest.datasets.decode import Decoder
@@ -609,10 +609,10 @@ def test_streaming_gives_the_batches_of_memory_bit_for_bit(parquet, tmp_path, wo
 
 
 def test_what_does_not_fit_in_memory_streams(parquet, tmp_path, monkeypatch):
-    monkeypatch.setattr(huggingface, "MEMORY_LIMIT", 300 * 64 - 1)
+    monkeypatch.setattr(encoded, "MEMORY_LIMIT", 300 * 64 - 1)
     streamed = local(parquet, tmp_path)
     assert isinstance(streamed.read_source().train, StreamedImages)
-    monkeypatch.setattr(huggingface, "MEMORY_LIMIT", 300 * 64)
+    monkeypatch.setattr(encoded, "MEMORY_LIMIT", 300 * 64)
     assert not isinstance(local(parquet, tmp_path).read_source().train, StreamedImages)
 
 

@@ -105,11 +105,13 @@ def plan_of(cfg: DictConfig, batch: Batch, data: Any) -> tuple[BatchPlan, int]:
     examples are steps of the environment, and one can be in several batches.
     """
     plan = batch.plan(data.num_train, world_size(cfg))
-    per_step: float = plan.size
+    per_step, before = float(plan.size), 0
     if hasattr(kind := target(cfg.task, "task"), "examples_per_step"):
         per_step = kind.examples_per_step(cfg.task, plan, data)
         plan = replace(plan, steps_per_epoch=max(1, round(data.num_train / per_step)))
-    return plan, Budget(**cfg.budget).total_steps(plan.steps_per_epoch, per_step)
+    if hasattr(kind, "examples_before"):
+        before = kind.examples_before(cfg.task)
+    return plan, Budget(**cfg.budget).total_steps(plan.steps_per_epoch, per_step, before)
 
 
 def require_parts(cfg: DictConfig, group: str, made: Any) -> None:

@@ -28,11 +28,14 @@ class Budget:
         if self.steps is None and self.epochs is None and self.examples is None:
             raise ConfigError("budget.steps, budget.epochs and budget.examples are all null; one of them is needed.")
 
-    def total_steps(self, steps_per_epoch: int, examples_per_step: float) -> int:
-        """Optimizer steps until the first bound is reached (seconds aside); an unfinished step counts whole."""
+    def total_steps(self, steps_per_epoch: int, examples_per_step: float, examples_before: int = 0) -> int:
+        """Optimizer steps until the first bound is reached (seconds aside); an unfinished step counts whole.
+
+        `examples_before` are those that are spent before the first step.
+        """
         bounds = [
             self.steps,
             None if self.epochs is None else self.epochs * steps_per_epoch,
-            None if self.examples is None else self.examples / examples_per_step,
+            None if self.examples is None else (self.examples - examples_before) / examples_per_step,
         ]
         return max(1, min(math.ceil(bound) for bound in bounds if bound is not None))

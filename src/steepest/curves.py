@@ -7,12 +7,12 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from steepest.errors import ConfigError
+from steepest.pictures.look import BLUE, GREY, INK, ORANGE, PALE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DOTS = 60  # up to so many steps, each is a dot
-INK, GREY, PALE, BLUE, ORANGE = "#1f2937", "#6b7280", "#e5e7eb", "#2563eb", "#d97706"
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,10 @@ from steepest.runs.checkpoint import AtomicCheckpointIO
 from steepest.runs.folder import Diverged, Preempted, RunFolder
 from steepest.tasks.counters import Clock
 from steepest.typical import remarks
+from steepest.verdict import verdict
+
+JUDGED = ("finished", "diverged")
+"""Ends of a run that have a verdict."""
 
 
 def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
@@ -162,4 +166,6 @@ def summarise(
         "parameters": sum(p.numel() for p in task.model.parameters()),
         "parameter_groups": summary_of(parts.assignment),
         "remarks": remarks(resolved(cfg)),
+        # A run that was asked to stop has not come to its end.
+        "verdict": verdict(recorder.folder.rows(), name, direction, status) if status in JUDGED else None,
     }

@@ -115,6 +115,7 @@ def upload(attempt: RunFolder, project: str | None, entity: str | None) -> str:
             )
             for row in attempt.rows():
                 run.log(row)
+            run.log_pictures(sorted((attempt.path / "pictures").glob("*")))
             run.finish(now["status"], attempt.summary)
         except (ConnectionError, TimeoutError) as error:
             raise ConfigError(f"{attempt.path} is not uploaded: {str(error).rstrip('.')}.") from None

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from steepest.callbacks.moves import Moves, at_least_float
+
 
 class Norms(pl.Callback):
     """Measures gradient and update at the steps that get a row, and does nothing at the others.
@@ -15,8 +17,9 @@ class Norms(pl.Callback):
     It stands before the recorder, which takes what was measured into its row.
 
     `train/grad_norm` is the Euclidean norm of the whole gradient g_t before clipping, over all parameters and devices;
-    where an optimizer evaluates several gradients a step, of the first. `train/update_norm` is that of x_t - x_{t-1},
-    for which the parameters are copied during the step.
+    where an optimizer evaluates several gradients a step, of the first; where a step is of several optimizers, each
+    with its own parameters, over all of these. `train/update_norm` is that of x_t - x_{t-1}, for which the parameters
+    are copied during the step (of a table with sparse gradients, the rows that can move).
 
     Args:
         every: optimizer steps between two rows; the last step of the run has one too.
@@ -24,28 +27,30 @@ class Norms(pl.Callback):
 
     def __init__(self, every: int) -> None:
         self.every = every
-        self._before: list[Tensor] = []
+        self._moves: Moves | None = None
+        self._gradients: list[Tensor] = []
         self._found: dict[str, Tensor] = {}
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
         """Measure the gradient, and keep the parameters as they are."""
         step = pl_module.counters.opt_step + 1
-        if self._before or (step % self.every and step != pl_module.total_steps):
-            return
-        with torch.no_grad():
-            self._before = [parameter.detach().clone() for parameter in pl_module.parameters()]
-            gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-            self._found = {"train/grad_norm": total_norm(gradients)}
+        if self._moves is None:
+            if step % self.every and step != pl_module.total_steps:
+                return
+            self._moves = Moves()
+        if new := self._moves.look(optimizer):
+            with torch.no_grad():
+                self._gradients.append(total_norm(p.grad for p in new if p.grad is not None))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Measure the update."""
-        if self._before:
-            pairs = zip(pl_module.parameters(), self._before, strict=True)
-            with torch.no_grad():
-                self._found["train/update_norm"] = total_norm(
-                    at_least_float(x) - at_least_float(old) for x, old in pairs
-                )
-            self._before = []
+        if self._moves is None:
+            return
+        with torch.no_grad():
+            gradient = self._gradients[0] if len(self._gradients) == 1 else total_norm(self._gradients)
+            update = total_norm(kept.update(p) for p, kept in self._moves.kept.items())
+        self._found = {"train/grad_norm": gradient, "train/update_norm": update}
+        self._moves, self._gradients = None, []
 
     def take(self) -> dict[str, float]:
         """What was measured at this step, if anything was; it is given once."""
@@ -74,8 +79,3 @@ def squared_norm(tensor: Tensor) -> Tensor:
     if tensor.is_sparse:
         tensor = tensor.coalesce().values()  # a row may stand there several times, and counts as their sum
     return at_least_float(tensor).square().sum()
-
-
-def at_least_float(tensor: Tensor) -> Tensor:
-    """The tensor, in float32 if it is of less precision."""
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

@@ -94,7 +94,17 @@ class Recorder(pl.Callback):
     def evaluation_row(self, trainer: pl.Trainer, task: Any, split: str) -> None:
         """A row with the task's averages over a split."""
         found = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{split}/")}
-        self._write(trainer, task, found)
+        self.write(trainer, task, found)
+
+    def write(self, trainer: pl.Trainer, task: Any, values: dict[str, float]) -> None:
+        """Add a row. Its values are the metrics' latest, but for those of single layers, which are many."""
+        self.metrics.update({name: value for name, value in values.items() if not name.startswith("layers/")})
+        if trainer.is_global_zero:
+            epoch = task.counters.opt_step / self.steps_per_epoch
+            row = {**task.counters.state_dict(), "epoch": epoch, **values}
+            self.folder.append(row)
+            for logger in trainer.loggers:
+                logger.log_metrics(row, step=task.counters.opt_step)
 
     def _training_row(self, trainer: pl.Trainer, task: Any) -> None:
         counters = task.counters
@@ -109,21 +119,12 @@ class Recorder(pl.Callback):
         if seconds > 0:
             row["train/examples_per_s"] = (counters.examples - self._row_examples) / seconds
         self._row_examples, self._row_started = counters.examples, counters.wall_s
-        self._write(trainer, task, row)
+        self.write(trainer, task, row)
         refuse_nonfinite("training", loss, counters.opt_step)
 
     def _time_is_up(self, trainer: pl.Trainer, seconds: float) -> bool:
         [up] = agreed(trainer, self.clock.read() >= seconds)
         return up
-
-    def _write(self, trainer: pl.Trainer, task: Any, values: dict[str, float]) -> None:
-        self.metrics.update(values)
-        if trainer.is_global_zero:
-            epoch = task.counters.opt_step / self.steps_per_epoch
-            row = {**task.counters.state_dict(), "epoch": epoch, **values}
-            self.folder.append(row)
-            for logger in trainer.loggers:
-                logger.log_metrics(row, step=task.counters.opt_step)
 
 
 def train_means(task: Any) -> dict[str, RunningMean]:

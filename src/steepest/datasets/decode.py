@@ -34,17 +34,18 @@ class Decoder:
         """One image, uint8 [channels, H, W]; `number` is its row, for messages."""
         if not record:
             raise ConfigError(f"{self.origin}: image {number} is missing; allowed are images in every row.")
+        which = f"{self.origin}: image {number}" + ("" if record["bytes"] else f" ({record['path']})")
         try:
             with Image.open(io.BytesIO(record["bytes"]) if record["bytes"] else record["path"]) as image:
                 image.load()
         except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
             reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
-            raise ConfigError(f"{self.origin}: image {number} cannot be decoded ({reason}).") from error
+            raise ConfigError(f"{which} cannot be decoded ({reason}).") from error
         if image.mode not in MODES:
-            raise ConfigError(f"{self.origin}: image {number} has mode {image.mode}; allowed are {', '.join(MODES)}.")
+            raise ConfigError(f"{which} has mode {image.mode}; allowed are {', '.join(MODES)}.")
         if self.channels == 1 and image.mode not in GREY_MODES:
             raise ConfigError(
-                f"{self.origin}: image {number} is in colour ({image.mode}), but dataset.mean has one channel; "
+                f"{which} is in colour ({image.mode}), but dataset.mean has one channel; "
                 "give dataset.mean and dataset.std three numbers."
             )
         pixels = image.convert("L" if self.channels == 1 else "RGB")

@@ -1,29 +1,24 @@
 """Image data sets of the Hugging Face hub, from a local copy."""
 
-import math
 import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 
 from steepest.datasets import columns
-from steepest.datasets.cache import DecodedCache
-from steepest.datasets.data import MissingDataError, is_count, require
+from steepest.datasets.data import MissingDataError, require
 from steepest.datasets.decode import Decoder
+from steepest.datasets.encoded import EncodedImages
 from steepest.datasets.examples import Source
-from steepest.datasets.images import ImageData
-from steepest.datasets.memory import MemoryImages
 from steepest.datasets.stream import StreamedImages
 from steepest.datasets.tables import find_files, open_tables
 from steepest.errors import ConfigError
 
-MEMORY_LIMIT = 2 * 2**30
-"""Bytes of decoded images up to which `in_memory: auto` keeps them in memory."""
 
-
-class HuggingFaceImages(ImageData):
+class HuggingFaceImages(EncodedImages):
     """Images of Hugging Face `datasets`: decoded once into memory, or streamed from memory-mapped files.
 
     The test set is the split `test`, or `validation` where there is none; the validation part is cut from `train`.
@@ -59,21 +54,24 @@ class HuggingFaceImages(ImageData):
         split_seed: int,
         eval_batch_size: int,
     ) -> None:
-        super().__init__(name, mean, std, crop_padding, flip, validation_fraction, split_seed, eval_batch_size)
-        require(len(mean) in (1, 3), "mean", list(mean), "one number (grey) or three (colour)")
-        require(in_memory in (True, False, "auto"), "in_memory", in_memory, "auto, true and false")
-        require(is_count(workers, 0), "workers", workers, "whole numbers from 0")
-        sized = image_size is None or is_count(image_size, 1)
-        require(sized, "image_size", image_size, "null and whole numbers from 1")
+        super().__init__(
+            image_size,
+            cache_dir,
+            in_memory,
+            workers,
+            name,
+            mean,
+            std,
+            crop_padding,
+            flip,
+            validation_fraction,
+            split_seed,
+            eval_batch_size,
+        )
         self.path = path
         self.image_column = image_column
         self.label_column = label_column
-        self.image_size = image_size
         self.root = Path(root)
-        self.cache_dir = Path(cache_dir)
-        self.in_memory = in_memory
-        self.workers = workers
-        self.channels = len(mean)
 
     @property
     def location(self) -> Path:
@@ -96,27 +94,18 @@ class HuggingFaceImages(ImageData):
         shutil.rmtree(self.location, ignore_errors=True)
         beside.rename(self.location)
 
-    def read_source(self) -> Source:
-        """Both parts, in memory or as streams."""
+    def files(self) -> list[Path]:
+        """Those of both splits."""
         files = self._files()
-        every = [*files["train"], *files["test"]]
-        options = [self.channels, self.image_size, self.image_column, self.label_column]
-        cache = DecodedCache(self.cache_dir / "images", self.name, every, options)
-        content = None if self.in_memory is False else cache.load()
-        if content is None:
-            streams = self._streams(open_tables(files, self.cache_dir / "arrow"))
-            size = math.prod(streams.train.shape) * (len(streams.train) + len(streams.test))
-            if self.in_memory is False or (self.in_memory == "auto" and size > MEMORY_LIMIT):
-                return streams
-            content = {"class_names": streams.class_names}
-            for part in ("train", "test"):
-                stream: StreamedImages = getattr(streams, part)
-                content |= {f"{part}_images": stream.decode_all(), f"{part}_labels": stream.labels}
-            cache.save(content)
-        train, test = (MemoryImages(content[f"{part}_images"], content[f"{part}_labels"]) for part in ("train", "test"))
-        return Source(train, test, content["class_names"])
+        return [*files["train"], *files["test"]]
 
-    def _streams(self, tables: dict[str, datasets.Dataset]) -> Source:
+    def options(self) -> list[Any]:
+        """Decoding, and the columns."""
+        return [*super().options(), self.image_column, self.label_column]
+
+    def streams(self) -> Source:
+        """Both splits, from tables in memory-mapped files."""
+        tables = open_tables(self._files(), self.cache_dir / "arrow")
         train = tables["train"]
         image, label = columns.image_column(train, self.image_column), columns.label_column(train, self.label_column)
         labels = {part: columns.read_labels(table, label, self._origin(part)) for part, table in tables.items()}

@@ -32,6 +32,9 @@ def rows(status: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str
     found = []
     if status.get("reason"):
         found.append(("reason", status["reason"]))
+    if verdict := summary.get("verdict"):
+        found.append(("verdict", f"{verdict['word']}: {verdict['reason']}"))
+        found += [("gradients", verdict["gradients"])] if "gradients" in verdict else []
     if summary:
         metrics = summary["metrics"]
         for split, title in (("val", "validation"), ("test", "test")):

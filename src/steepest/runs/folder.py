@@ -43,7 +43,7 @@ class Preempted(Exception):
 
 @dataclass
 class RunFolder:
-    """`<runs_dir>/<run id>/`. Beside it only checkpoints, loggers and predictions are written there."""
+    """`<runs_dir>/<run id>/`. Beside it only checkpoints, loggers, pictures and predictions are written there."""
 
     path: Path
     _metrics: TextIO | None = field(default=None, repr=False)

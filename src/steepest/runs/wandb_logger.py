@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -96,6 +96,13 @@ class WandbLogger(Logger):
         with self._spared():
             if self._run:
                 self._run.log(metrics)
+
+    @rank_zero_only
+    def log_pictures(self, files: Sequence[Path]) -> None:
+        """Send pictures and texts with the last row."""
+        with self._spared():
+            if self._run:
+                self._run.log_pictures(files)
 
     @rank_zero_only
     def finish(self, summary: dict[str, Any]) -> None:

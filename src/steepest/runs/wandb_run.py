@@ -1,8 +1,9 @@
 """A run of Weights & Biases, begun and ended within time limits. Nothing here imports torch."""
 
+import html
 import netrc
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
@@ -72,6 +73,16 @@ class WandbRun:
             self.run.log(dict(row), step=self.number)
         self.number += 1
 
+    def log_pictures(self, files: Iterable[Path]) -> None:
+        """Add pictures (png, gif) and texts (txt) to the last row, unless the run had that before it was resumed.
+
+        W&B copies the files, and sends them from a process of its own.
+        """
+        makers = {".png": image, ".gif": animation, ".txt": text}
+        found = {f"pictures/{file.stem}": makers[file.suffix](file) for file in files if file.suffix in makers}
+        if found and self.number > self.run.starting_step:
+            self.run.log(found, step=self.number - 1)
+
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
         """Send the summary, its metrics by their own names, and end the run.
 
@@ -83,6 +94,21 @@ class WandbRun:
         if status == "preempted":
             self.run.mark_preempting()
         self.run.finish(exit_code=int(status not in ("finished", "diverged")))
+
+
+def image(file: Path) -> Any:
+    """A picture as W&B takes it."""
+    return wandb.Image(str(file))
+
+
+def animation(file: Path) -> Any:
+    """An animated picture as W&B takes it."""
+    return wandb.Video(str(file), format="gif")
+
+
+def text(file: Path) -> Any:
+    """A text as W&B takes it, so that it looks as it was written."""
+    return wandb.Html(f"<pre>{html.escape(file.read_text())}</pre>", inject=False)
 
 
 def has_key() -> bool:

@@ -10,7 +10,8 @@ What a task may have:
 that of the last `training_step`;
 `loss_and_divergence(batch)`, for natural gradient, where the model gives probabilities;
 `train_means`, running means that go into the rows of training beside the loss;
-`examples_per_step(node, plan, data)`, where a step stands for another number of examples than its batch has;
+`examples_per_step(node, plan, data)`, where a step stands for another number of examples than its batch has, and
+`examples_before(node)`, where some are spent before the first step;
 `one_device`, where several devices cannot share its work;
 `predict_step`, for `steepest predict`; `pictures()`, figures, frames and texts for the run folder.
 Its constructor takes `model`, `optimizer`, `schedule`, `total_steps` and `plan`, and may take `data` and `clip`.

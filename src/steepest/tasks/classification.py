@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from steepest.batch import BatchPlan
 from steepest.errors import ConfigError
@@ -64,6 +65,9 @@ class Classification(QuickHooks, pl.LightningModule):
         self.batch: Batch | None = None
         self.train_loss = RunningMean()
         self.eval_loss, self.eval_accuracy = MeanMetric(), MeanMetric()
+        self.confusion = MulticlassConfusionMatrix(self.num_classes, validate_args=False)
+        self.confused: Tensor | None = None
+        """How many test examples of class i were taken for class j, [classes, classes]; once there was a test."""
 
     def loss(self, batch: Batch) -> Tensor:
         """The training loss of a batch: a scalar with its graph."""
@@ -116,10 +120,10 @@ class Classification(QuickHooks, pl.LightningModule):
         self.evaluate(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds a batch to the averages."""
-        self.evaluate(batch)
+        """Adds a batch to the averages, and to the confusion matrix."""
+        self.evaluate(batch, self.confusion)
 
-    def evaluate(self, batch: Batch) -> None:
+    def evaluate(self, batch: Batch, confusion: Metric | None = None) -> None:
         """Adds a batch to the averages of loss and accuracy, each example with the same weight."""
         x, y = batch
         if not len(y):  # a rank beyond the last example goes through the model all the same: shards are exchanged there
@@ -127,15 +131,20 @@ class Classification(QuickHooks, pl.LightningModule):
             return
         logits = self.model(x).float()
         self.eval_loss.update(F.cross_entropy(logits, y), weight=len(y))
-        self.eval_accuracy.update((logits.argmax(-1) == y).float().mean(), weight=len(y))
+        prediction = logits.argmax(-1)
+        self.eval_accuracy.update((prediction == y).float().mean(), weight=len(y))
+        if confusion is not None:
+            confusion.update(prediction, y)
 
     def on_validation_epoch_end(self) -> None:
         """Publishes the averages of the validation split."""
         self.publish("val")
 
     def on_test_epoch_end(self) -> None:
-        """Publishes the averages of the test split."""
+        """Publishes the averages of the test split, and keeps the confusion matrix over all devices."""
         self.publish("test")
+        self.confused = self.confusion.compute().cpu()
+        self.confusion.reset()
 
     def publish(self, split: str) -> None:
         """Logs `<split>/loss` and `<split>/accuracy`, over all devices; loggers get them from the recorder."""
@@ -148,6 +157,12 @@ class Classification(QuickHooks, pl.LightningModule):
         x, y = batch
         probability, prediction = self.model(x).float().softmax(-1).max(-1)
         return {"target": y, "prediction": prediction, "probability": probability}
+
+    def pictures(self) -> dict[str, Any]:
+        """The confusion matrix of the test."""
+        from steepest.pictures import confusion_matrix
+
+        return {"confusion": confusion_matrix(self.confused, self.class_names)}
 
     def configure_model(self) -> None:
         """Shards the parameters where the strategy has a mesh of devices (FSDP2)."""

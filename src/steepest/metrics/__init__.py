@@ -1,0 +1,1 @@
+"""Measures of what a task brings about, where torchmetrics has none."""

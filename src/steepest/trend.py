@@ -1,0 +1,110 @@
+"""Where a noisy curve goes. Nothing here imports torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+MOST = 200
+"""Points of a curve; of a longer one, medians of neighbours."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Finite values over optimizer steps, in order; lower is better."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @cached_property
+    def noise(self) -> float:
+        """The standard deviation of a value around the trend; 0 for fewer than five.
+
+        From second differences, in which a straight trend is gone and whose variance is 6 times the noise's, by their
+        median absolute deviation, which a few jumps do not move.
+        """
+        if len(self) < 5:
+            return 0.0
+        second = np.diff(self.values, 2)
+        return float(1.4826 * np.median(np.abs(second - np.median(second))) / 6**0.5)
+
+    @property
+    def few(self) -> int:
+        """How many values are taken together at either end: a tenth of them, at most five."""
+        return max(1, min(5, len(self) // 10))
+
+    @property
+    def error(self) -> float:
+        """The standard error of a difference of two medians of `few` values."""
+        return self.noise * (2.0 * (np.pi / 2 if self.few > 2 else 1.0) / self.few) ** 0.5
+
+    @property
+    def end(self) -> float:
+        """The median of the last values."""
+        return float(np.median(self.values[-self.few :]))
+
+    @cached_property
+    def _best(self) -> tuple[int, float]:
+        windows = np.lib.stride_tricks.sliding_window_view(self.values, self.few)
+        medians = np.median(windows, axis=1)
+        at = int(np.argmin(medians))
+        return at + self.few - 1, float(medians[at])
+
+    @property
+    def best(self) -> float:
+        """The lowest median of neighbours: not the luckiest single value."""
+        return self._best[1]
+
+    @property
+    def best_step(self) -> int:
+        """The step of the last one of those neighbours."""
+        return int(self.steps[self._best[0]])
+
+    def at(self, step: float) -> float:
+        """The median of the `few` values up to a step; the first one's before there are any."""
+        until = max(1, int(np.searchsorted(self.steps, step, side="right")))
+        return float(np.median(self.values[max(0, until - self.few) : until]))
+
+    def fifths(self) -> tuple[float, float, float]:
+        """The medians of the first and of the last fifth, and the standard error of their difference."""
+        k = max(1, len(self) // 5)
+        error = self.noise * (2.0 * (np.pi / 2 if k > 2 else 1.0) / k) ** 0.5
+        return float(np.median(self.values[:k])), float(np.median(self.values[-k:])), error
+
+    def late_gain(self) -> float:
+        """How far a quarter of the run would bring it down at the pace of its last third; 0 unless that is certain.
+
+        The pace is the Theil-Sen slope, the median of the slopes of all pairs; certain is that it falls if the 95 %
+        interval of the slope is below 0.
+        """
+        from scipy.stats import theilslopes
+
+        first, last = float(self.steps[0]), float(self.steps[-1])
+        late = self.steps >= last - (last - first) / 3
+        late[-4:] = True
+        if late.sum() < 3 or last == first:
+            return 0.0
+        slope, _, _, high = theilslopes(self.values[late], self.steps[late].astype(float), 0.95)
+        certain = high < 0 if late.sum() > 4 else np.all(np.diff(self.values[late]) < 0)
+        return float(-slope * (last - first) / 4) if certain else 0.0
+
+
+def curve(rows: Sequence[Mapping[str, Any]], key: str, sign: float = 1.0) -> Curve:
+    """The curve of a metric, without what is missing, null or not finite.
+
+    Args:
+        rows: of metrics.jsonl.
+        key: the metric.
+        sign: -1 for a metric of which more is better.
+    """
+    found = [(row["opt_step"], sign * row[key]) for row in rows if row.get(key) is not None]
+    pairs = np.array(sorted(found), dtype=float).reshape(-1, 2)
+    pairs = pairs[np.isfinite(pairs).all(1)]
+    if len(pairs) > MOST:
+        pairs = np.array([np.median(block, axis=0) for block in np.array_split(pairs, MOST)])
+    return Curve(pairs[:, 0], pairs[:, 1])
