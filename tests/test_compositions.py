@@ -1,4 +1,7 @@
-"""Every value of every group, together with every value of every other group: two steps each."""
+"""Every value of every group, together with every value of every other group: two steps each.
+
+Models and data sets are those of image classification here; test_domains.py has the others.
+"""
 
 import itertools
 import math
@@ -6,14 +9,19 @@ import random
 from pathlib import Path
 
 import pytest
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 
 from steepest.config import compose, conf_dir
+from steepest.datasets.images import ImageData
 from steepest.launchers.machine import settle
 from steepest.runs.folder import RunFolder
+from steepest.signature import signature
 from steepest.train import train
 
 NEEDS_GPU = {"tf32", "fp16_mixed"}
 FILES = {"mnist", "fashion_mnist", "cifar10", "cifar100", "mnist_hf", "fashion_mnist_hf", "cifar10_hf", "cifar100_hf"}
+FILES |= {"image_folder"}
 """Data sets that do not come with a package."""
 
 
@@ -21,16 +29,26 @@ def names(group, without=()):
     return sorted({path.stem for path in (conf_dir() / group).glob("*.yaml")} - set(without))
 
 
+def classes(group):
+    return {name: get_class(OmegaConf.load(conf_dir() / group / f"{name}.yaml")._target_) for name in names(group)}
+
+
+CLASSIFIERS = sorted(
+    name for name, kind in classes("model").items() if {"input_shape", "num_classes"} <= set(signature(kind).needed)
+)
+IMAGES = sorted(name for name, kind in classes("dataset").items() if issubclass(kind, ImageData) and name not in FILES)
+
+
 # An optimizer or two of every reach: each of the others trains in test_training_optimizers.py.
 OPTIMIZERS = ["sgd", "sgd_momentum", "nesterov", "adamw", "schedule_free_adamw", "lamb", "prodigy", "muon", "kfac"]
 OPTIMIZERS += ["lbfgs", "natural_gradient", "library"]
 GROUPS = {
-    "model": names("model"),
+    "model": CLASSIFIERS,
     "schedule": names("schedule"),
     "optimizer": OPTIMIZERS,
     "routing": names("routing", {"matrices"}),
     "precision": names("precision", NEEDS_GPU),
-    "dataset": names("dataset", FILES),
+    "dataset": IMAGES,
     "batch": names("batch"),
     "logger": ["wandb", "none", "[csv,tensorboard]"],
     "callbacks": names("callbacks"),

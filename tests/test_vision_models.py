@@ -5,13 +5,11 @@ import random
 import pytest
 import torch
 from killing import content, differences, run
-from omegaconf import OmegaConf
 from torch import nn
 from torch.nn import functional as F
 
 from steepest.assemble import assemble
-from steepest.build import build
-from steepest.config import compose, conf_dir
+from steepest.config import compose
 from steepest.errors import ConfigError
 from steepest.launchers.machine import settle
 from steepest.models.resnet9 import ResNet9
@@ -39,7 +37,7 @@ def resnet9(shape=(3, 32, 32), width=8, **options):
 # --- ResNet-9 ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_full_width_has_the_published_number_of_parameters():
+def test_at_the_original_width_it_has_the_published_number_of_parameters():
     model = resnet9(width=64)
     norms = sum(p.numel() for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters())
     assert sum(p.numel() for p in model.parameters()) - norms == 6_568_640  # convolutions and head

@@ -23,8 +23,11 @@ DECAY = "weight decay (it depends on the task)"
 WARMUP = "the warm-up's share of a run"
 
 KINDS: dict[str, str] = {
-    **dict.fromkeys(("CNN", "VGG", "ResNet", "CifarResNet"), CNN),
-    "ViT": TRANSFORMER,
+    **dict.fromkeys(("CNN", "VGG", "ResNet", "CifarResNet", "ResNet9"), CNN),
+    **dict.fromkeys(("ViT", "TextTransformer"), TRANSFORMER),
+    "GPT": LLM,
+    "GAN": GAN,
+    **dict.fromkeys(("PPO", "DQN"), RL),
     **dict.fromkeys(("SGD", "SGDMomentum", "HeavyBall", "Nesterov"), SGD),
     **dict.fromkeys(("Adam", "AdamW"), ADAM),
     "Lion": LION,

@@ -36,7 +36,8 @@ def gradient_remark(rows: Sequence[Mapping[str, Any]]) -> str | None:
     ratios = [row["train/grad_depth"] for row in rows if row.get("train/grad_depth") is not None]
     if ratios and not 1 / DEPTH <= (ratio := median(ratios)) <= DEPTH:
         word = "vanish" if ratio < 1 else "explode"
-        return f"{word}: the first layers have {ratio:.2g} times the RMS of the last ones (limit 1/{DEPTH:g} and {DEPTH:g})"
+        limits = f"limits 1/{DEPTH:g} and {DEPTH:g}"
+        return f"{word}: the first layers have {ratio:.2g} times the RMS of the last ones ({limits})"
     dead = [{name for name, rms in found.items() if rms < DEAD * median(found.values())} for _, found in measured]
     weights = [name for name in measured[0][1] if not name.endswith("bias")]
     often = [name for name in weights if 2 * sum(name in names for names in dead) > len(dead)]

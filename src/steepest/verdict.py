@@ -23,7 +23,7 @@ CERTAIN = 2.5
 """Standard errors from which on a difference is no noise."""
 RISE = 0.1
 """Overfitting: validation has lost so much of what it had gained, while training went on."""
-GAP = 0.5
+GAP = 1 / 3
 """Overfitting, too: so much of what training gained is not found in validation."""
 LATE, LATE_HOT = 0.15, 0.05
 """Undertrained: at the pace of the end a quarter of the run more would bring so much of all that was gained; the second
@@ -201,7 +201,7 @@ def best_and_last(score: Score) -> str:
 def too_short(values: Curve, start: float, name: str, sign: float = 1.0) -> Verdict:
     """The verdict on a run with fewer points than can be judged."""
     last = f", {name} {sign * start:.4g} to {sign * float(values.values[-1]):.4g}" if len(values) else ""
-    return said("undertrained", f"too short to judge: {len(values)} validations, {ENOUGH} are needed{last}")
+    return said("undertrained", f"too short to judge ({len(values)} of the {ENOUGH} validations that takes){last}")
 
 
 def not_finite(rows: Rows, headline: str) -> str | None:

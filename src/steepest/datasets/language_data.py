@@ -147,7 +147,7 @@ class LanguageData(Data):
             count["tokens"] += len(tokens)
             count["bytes"] += len(piece.encode("utf-8"))
             count["characters"] += len(piece)
-            count["words"] += len(piece.split()) + piece.count("\n")
+            count["words"] += len(tokens) if self.kind == "word" else len(piece.split()) + piece.count("\n")
             yield tokens
         if not ended and self.kind == "word":  # every line has an end, the last one too
             count["tokens"] += 1

@@ -59,7 +59,7 @@ class BpeTokenizer:
         if lowercase:
             made.normalizer = normalizers.Lowercase()
         trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size,
+            vocab_size=vocab_size or least,
             special_tokens=list(specials),
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
@@ -70,7 +70,10 @@ class BpeTokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         """Tokens [T]."""
-        return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, narrowest(self.vocab_size))
+        (found,) = self.tokenizer.encode_batch_fast(
+            [text], add_special_tokens=False
+        )  # fast: without places in the text
+        return np.array(found.ids, narrowest(self.vocab_size))
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens [T]."""

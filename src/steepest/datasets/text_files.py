@@ -13,7 +13,7 @@ import datasets
 from steepest.datasets.data import MissingDataError
 from steepest.errors import ConfigError, listed
 
-PLAIN = (".txt", ".tokens", ".raw", ".text", ".md")
+PLAIN = (".txt", ".text", ".tokens", ".raw")
 TABLES = (".arrow", ".parquet", ".csv", ".tsv", ".jsonl", ".json")
 PARTS = {"train": "train", "test": "test", "validation": "validation", "valid": "validation", "val": "validation"}
 PARTS |= {"dev": "validation"}
@@ -45,13 +45,21 @@ class TextFiles:
             )
 
     @property
-    def location(self) -> Path:
-        """Where the files lie or belong."""
+    def place(self) -> Path:
+        """What is looked at: the path, or a copy from the hub where nothing lies there."""
         copy = self._copy
-        if self.path is None or (copy is not None and not _exist(self.path)):
+        if self.path is None or (copy is not None and not _find(Path(self.path))):
             assert copy is not None
             return copy
         return Path(self.path)
+
+    @property
+    def location(self) -> Path:
+        """The folder that the files lie in or belong to."""
+        place = self.place
+        while place.suffix in (*TABLES, *PLAIN) or glob.has_magic(str(place)):
+            place = place.parent
+        return place
 
     @property
     def _copy(self) -> Path | None:
@@ -71,15 +79,17 @@ class TextFiles:
         Raises:
             MissingDataError: there are none.
         """
-        files = _find(self.location)
+        files = _find(self.place)
         if not files:
-            get = f"run: steepest prepare {self.name}" if self.origin else "put them there, or set dataset.path"
-            raise MissingDataError(f"dataset={self.name}: no data under {self.location}; {get}")
+            places = listed([str(place) for place in (self.path, self._copy) if place is not None], "or")
+            get = f"run: steepest prepare {self.name}" if self.origin else "put files there, or set dataset.path"
+            raise MissingDataError(f"dataset={self.name}: no data under {places}; {get}")
         found: dict[str, list[Path]] = {}
         for file in files:
-            if part := _part(file):
-                found.setdefault(part, []).append(file)
-        return found if "train" in found else {"train": files}
+            found.setdefault(_part(file), []).append(file)
+        named = {part: chosen for part, chosen in found.items() if part}
+        known = "train" in named and (len(named) > 1 or len(found) == 1)  # else one name may be there by chance
+        return named if known else {"train": files}
 
     def state(self) -> list[Any]:
         """Name, size and time of the last change of every file."""
@@ -111,7 +121,7 @@ class TextFiles:
 
     def _fetch(self, addresses: list[str]) -> None:
         """Files by their addresses: one to the path itself where that has an ending, several into it."""
-        place = self.location
+        place = self.place
         for address in addresses:
             target = place if len(addresses) == 1 and place.suffix else place / address.rpartition("/")[2]
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -121,10 +131,6 @@ class TextFiles:
             with urllib.request.urlopen(address, timeout=60) as answer, beside.open("wb") as file:  # noqa: S310
                 shutil.copyfileobj(answer, file)
             beside.rename(target)
-
-
-def _exist(path: str) -> bool:
-    return Path(path).exists() or bool(glob.glob(path))  # noqa: PTH207
 
 
 def _find(place: Path) -> list[Path]:
@@ -142,13 +148,16 @@ def _find(place: Path) -> list[Path]:
     return []
 
 
-def _part(file: Path) -> str | None:
-    """The part that a file's name, or its folder's, says it holds: train-00000-of-00001.parquet, wiki.valid.tokens."""
+def _part(file: Path) -> str:
+    """The part that a file's name, or its folder's, says it holds: train-00000-of-00001.parquet, wiki.valid.tokens.
+
+    Empty where they say nothing.
+    """
     for name in (file.stem, file.parent.name):
         for word in re.split(r"[^a-z]+", name.lower()):
             if word in PARTS:
                 return PARTS[word]
-    return None
+    return ""
 
 
 def kinds() -> str:

@@ -127,11 +127,13 @@ class LabelledData(Data):
         self.vocab_size = self.tokenizer.vocab_size
         self.class_names = stored.meta["class_names"]
         self.num_classes = len(self.class_names)
-        parts = {}
-        for part in ("train", "val", "test"):
-            arrays = (torch.from_numpy(stored.arrays[f"{part}_{kind}"]) for kind in ("tokens", "starts", "labels"))
-            parts[part] = LabelledTexts(*arrays, self.context_length)
-        return parts
+        return {part: self._part(stored, part) for part in ("train", "val", "test")}
+
+    def _part(self, stored: Stored, part: str) -> LabelledTexts:
+        tokens, starts, labels = (
+            torch.from_numpy(stored.arrays[f"{part}_{kind}"]) for kind in ("tokens", "starts", "labels")
+        )
+        return LabelledTexts(tokens, starts, labels, self.context_length)
 
     def _tokenise(self, stored: Stored) -> dict[str, Any]:
         """Read the rows, split, learn the vocabulary of the training part, encode."""

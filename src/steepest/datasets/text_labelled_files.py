@@ -7,7 +7,7 @@ from typing import Any
 from steepest.datasets.data import require
 from steepest.datasets.text_files import TextFiles
 from steepest.datasets.text_labelled import LabelledData, Rows
-from steepest.datasets.text_rows import blocks, class_names
+from steepest.datasets.text_rows import blocks, names_of_classes
 from steepest.errors import ConfigError, listed
 
 PARTS = ("train", "validation", "test")
@@ -99,7 +99,7 @@ class LabelledFiles(LabelledData):
                 )
         rows = {part: self._rows(found[wanted]) for part, wanted in self.chosen.items()}
         names = self.given_class_names
-        return rows, class_names(found["train"][0], self.label_column) if names is None else names
+        return rows, names_of_classes(found["train"][0], self.label_column) if names is None else names
 
     def _rows(self, files: Sequence[Path]) -> Rows:
         rows = Rows([], [])

@@ -26,11 +26,15 @@ def numbered(
         ConfigError: a label that is none, or no class of the training part.
     """
     count = len(labels["train"])
-    values = {part: [_plain(value, key, part, row) for row, value in enumerate(found)] for part, found in labels.items()}
+    values = {
+        part: [_plain(value, key, part, row) for row, value in enumerate(found)] for part, found in labels.items()
+    }
     if all(isinstance(value, int) for found in values.values() for value in found):
-        classes = len(names) if names is not None else max(values["train"], default=0) + 1
+        classes = len(names) if names is not None else max(map(int, values["train"]), default=0) + 1
         if names is None and classes > max(2, count):
-            raise ConfigError(f"{key} has the class number {classes - 1} for {count} texts; allowed are classes from 0.")
+            raise ConfigError(
+                f"{key} has the class number {classes - 1} for {count} texts; allowed are classes from 0."
+            )
         numbers: dict[Any, int] = {number: number for number in range(classes)}
         names = [str(number) for number in range(classes)] if names is None else names
     else:
@@ -44,7 +48,9 @@ def numbered(
                     f"{key} has the label {shown(value)} in row {row} of its {part} part; allowed are the "
                     f"{len(names)} classes from {next(iter(numbers), '?')} to {next(reversed(numbers), '?')}."
                 )
-    return {part: np.array([numbers[value] for value in found], np.int64) for part, found in values.items()}, list(names)
+    return {part: np.array([numbers[value] for value in found], np.int64) for part, found in values.items()}, list(
+        names
+    )
 
 
 def _plain(value: Any, key: str, part: str, row: int) -> int | str:

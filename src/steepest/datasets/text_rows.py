@@ -41,7 +41,7 @@ def blocks(file: Path, columns: dict[str, str]) -> Iterator[dict[str, list[Any]]
         raise ConfigError(f"{file} cannot be read ({reason}); allowed are whole files in UTF-8.") from error
 
 
-def class_names(file: Path, column: str) -> list[str] | None:
+def names_of_classes(file: Path, column: str) -> list[str] | None:
     """The names that `datasets` kept for the numbers in a column; None: it kept none."""
     if file.suffix not in (".arrow", ".parquet"):
         return None
@@ -71,16 +71,14 @@ def _read(file: Path, columns: list[str]) -> Iterator[Any]:
             yield from stream
     elif file.suffix in (".csv", ".tsv"):
         tabs = file.suffix == ".tsv"
-        reader = pyarrow.csv.open_csv(
-            file,
-            pyarrow.csv.ReadOptions(use_threads=False),
-            pyarrow.csv.ParseOptions(
-                delimiter="\t" if tabs else ",", quote_char=False if tabs else '"', newlines_in_values=not tabs
-            ),
-            pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(columns, pyarrow.string()), strings_can_be_null=False),
+        read = pyarrow.csv.ReadOptions(use_threads=False)
+        parse = pyarrow.csv.ParseOptions(
+            delimiter="\t" if tabs else ",", quote_char=False if tabs else '"', newlines_in_values=not tabs
         )
-        yield reader.schema
-        yield from reader
+        yield pyarrow.csv.open_csv(file, read, parse).schema
+        types = dict.fromkeys(columns, pyarrow.string())
+        convert = pyarrow.csv.ConvertOptions(column_types=types, include_columns=columns, strings_can_be_null=False)
+        yield from pyarrow.csv.open_csv(file, read, parse, convert)
     else:
         table = pyarrow.json.read_json(file, pyarrow.json.ReadOptions(use_threads=False))
         yield table.schema

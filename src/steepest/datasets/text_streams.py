@@ -65,7 +65,8 @@ def split(given: Mapping[str, Stream], validation_fraction: float, test_fraction
 
     Args:
         given: train, and where they exist validation and test.
-        validation_fraction, test_fraction: shares of the training text.
+        validation_fraction: share of the training text.
+        test_fraction: share of the training text.
     """
     parts = {"train": given["train"]}
     val = 0.0 if "validation" in given else validation_fraction

@@ -120,6 +120,8 @@ class WordTokenizer:
             specials: such as `<unk>`.
             vocab_size: of the special and the most frequent words together, at most; None: all words.
             min_count: rarer words are unknown.
+            marks: as the class has it.
+            lowercase: as the class has it.
         """
         least = len(specials) + 1
         fits = vocab_size is None or vocab_size >= least
