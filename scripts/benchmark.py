@@ -66,6 +66,35 @@ def convolutions() -> Iterator[str]:
         yield f"{name:<28} {spread(ratios)}   ({statistics.median(speeds):,.0f} images/s)"
 
 
+def tables() -> Iterator[str]:
+    """An AdaGrad step of a matrix factorisation, batch 1,024: its time over that with 1,000 rows (to reach: 2)."""
+    sizes = (1_000, 10_000, 100_000, 1_000_000)
+    for name, sparse in (("sparse gradients", True), ("dense gradients", False)):
+        steppers = [embedding_step(rows, sparse) for rows in (sizes if sparse else sizes[:3])]
+        rounds = [[timed(step) for step in steppers] for _ in range(200)][20:]
+        for rows, *seconds in zip(sizes, *rounds, strict=False):
+            ratios = [own / first[0] for own, first in zip(seconds, rounds, strict=True)]
+            yield f"{name}, {rows:>9,} rows   {spread(ratios)}   ({statistics.median(seconds) * 1e3:.2f} ms)"
+
+
+def embedding_step(rows: int, sparse: bool) -> Callable[[], None]:
+    """What makes a step on a batch of random ids: forward, backward, update."""
+    import torch
+
+    from steepest.models.matrix_factorization import MatrixFactorization
+    from steepest.optimizers.adagrad import Adagrad
+
+    model = MatrixFactorization(field_sizes=[rows, rows], base_output=3.5, dim=32, sparse=sparse)
+    optimizer = Adagrad(model.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model(torch.randint(rows, (1024, 2))).square().mean().backward()
+        optimizer.step()
+
+    return step
+
+
 def bare_loop(overrides: list[str], steps: int) -> float:
     """Steps/s of the usual loop around the same model and the same loader, with torch's own optimizer."""
     import torch
@@ -176,7 +205,7 @@ def cpu() -> str:
     return platform.processor()
 
 
-BENCHMARKS = {"startup": startup, "loop": loop, "images": images, "convolutions": convolutions}
+BENCHMARKS = {"startup": startup, "loop": loop, "images": images, "convolutions": convolutions, "tables": tables}
 
 if __name__ == "__main__":
     with contextlib.redirect_stderr(io.StringIO()) if not sys.stderr.isatty() else contextlib.nullcontext():

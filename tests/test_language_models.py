@@ -244,7 +244,7 @@ def test_initial_weights_of_transformers_are_gpt2s(name):
         if "norm" in key or key.endswith("bias"):
             assert torch.equal(parameter, torch.full_like(parameter, float(key.endswith("weight")))), key
             continue
-        residual = key.endswith(("attention.out.weight", "mlp.2.weight"))
+        residual = key.endswith(("attention.out.weight", "last.weight"))
         assert parameter.std().item() == pytest.approx(0.02 / (math.sqrt(16) if residual else 1), rel=0.06), key
         assert abs(parameter.mean().item()) < 2e-3, key
 
@@ -367,11 +367,15 @@ def test_a_block_equals_torchs_encoder_layer():
         "self_attn.in_proj_bias": block.attention.queries_keys_values.bias,
         "self_attn.out_proj.weight": block.attention.out.weight,
         "self_attn.out_proj.bias": block.attention.out.bias,
-        "linear1.weight": block.mlp[0].weight,
-        "linear1.bias": block.mlp[0].bias,
-        "linear2.weight": block.mlp[2].weight,
-        "linear2.bias": block.mlp[2].bias,
-        **{f"{norm}.{key}": getattr(getattr(block, norm), key) for norm in ("norm1", "norm2") for key in ("weight", "bias")},
+        "linear1.weight": block.first.weight,
+        "linear1.bias": block.first.bias,
+        "linear2.weight": block.last.weight,
+        "linear2.bias": block.last.bias,
+        **{
+            f"{norm}.{key}": getattr(getattr(block, norm), key)
+            for norm in ("norm1", "norm2")
+            for key in ("weight", "bias")
+        },
     }
     theirs.load_state_dict(names)
     x, seen = torch.randn(2, 5, 16).double(), torch.tensor([[True] * 5, [True, True, True, False, False]])
@@ -409,17 +413,6 @@ def test_the_row_of_padding_is_zero_and_stays_so(name):
     loss_of(name, model, tokens).backward()
     assert not model.embedding.weight.grad[0].any()
     assert model.embedding.weight.grad[1:].any()
-
-
-@pytest.mark.parametrize("name", CLASSES)
-def test_word_dropout_takes_words_out_in_training(name):
-    model = make(name, word_dropout=0.5, dropout=0.0)
-    read = []
-    model.embedding.register_forward_pre_hook(lambda _, args: read.append(args[0]))
-    model(texts(100))
-    assert (read[0] == 0).float().mean().item() == pytest.approx(0.5, abs=0.06)
-    model.eval()(texts(100))
-    assert torch.equal(read[1], texts(100))
 
 
 def test_both_ways_of_a_text_lstm_equal_torchs_on_packed_texts():
@@ -475,7 +468,6 @@ def test_reversing_texts_twice_gives_them_back(lengths):
         ("gpt", {"dim": 6, "heads": 2, "positions": "rotary"}, "is 3 wide; allowed is an even width."),
         ("text_transformer", {"dim": 10, "heads": 3}, "model.heads=3 must divide model.dim=10."),
         ("text_transformer", {"pooling": "max"}, "model.pooling=max must be one of mean, class_token."),
-        ("text_transformer", {"word_dropout": 1}, "model.word_dropout=1 must be"),
         ("text_transformer", {"attention_dropout": 2}, "model.attention_dropout=2 must be"),
         ("text_transformer", {"depth": True}, "model.depth=true must be a whole number"),
         ("text_lstm", {"pooling": "last"}, "model.pooling=last must be one of max, mean."),

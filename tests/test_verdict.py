@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import theilslopes
 
 from steepest.config import compose
+from steepest.models import mlp
 from steepest.runs.closing import rows as closing_rows
 from steepest.runs.folder import RunFolder
 from steepest.train import train
@@ -88,8 +90,8 @@ CASES = [(name, *pair) for name, pairs in CURVES.items() for pair in pairs]
 
 
 @pytest.mark.parametrize(("expected", "train_loss", "val_loss"), CASES)
-@given(seed=seeds, noise=st.sampled_from([0.0, 0.01, 0.03, 0.1]))
-@settings(max_examples=12, deadline=None)
+@given(seed=seeds, noise=st.sampled_from([0.0, 0.01, 0.03, 0.05]))
+@settings(max_examples=400, deadline=None)
 def test_curves_have_their_word_whatever_the_noise(expected, train_loss, val_loss, seed, noise):
     # Training goes on to improve the accuracy, but for runs that overfit.
     flat = expected in ("overfitting", "stalled", "diverged")
@@ -98,7 +100,7 @@ def test_curves_have_their_word_whatever_the_noise(expected, train_loss, val_los
 
 
 def test_a_learning_rate_that_is_still_high_makes_more_steps_worth_while():
-    shape = falling(2.5), falling(2.5)
+    shape = falling(3.8), falling(3.8)
     assert word(run_of(*shape)) == "healthy"
     assert word(run_of(*shape, lr=lambda t: 1.0)) == "undertrained"
     assert "is not low yet" in verdict(run_of(*shape, lr=lambda t: 1.0), *ACCURACY, "finished")["reason"]
@@ -208,9 +210,9 @@ def test_the_noise_is_that_around_a_trend(seed, slope, sigma):
 
 def test_the_pace_of_the_end_is_a_robust_slope():
     values = 100 - np.arange(1.0, 61)
-    values[[45, 52]] = 1000  # two outliers among the last twenty
+    values[[45, 52]] = 1000  # two outliers among the last thirty
     steps = np.arange(1.0, 61)
-    late = steps >= 60 - 59 / 3
+    late = steps > 30
     slope = theilslopes(values[late], steps[late]).slope
     assert slope == pytest.approx(-1, rel=0.05)
     assert made(values).late_gain() == pytest.approx(-slope * 59 / 4)
@@ -288,7 +290,8 @@ def test_real_runs(expected, words, capsys):
     assert f"verdict     {expected}: " in capsys.readouterr().out
 
 
-def test_a_deep_sigmoid_network_has_gradients_that_vanish(capsys):
+def test_a_deep_sigmoid_network_has_gradients_that_vanish(monkeypatch, capsys):
+    monkeypatch.setitem(mlp.ACTIVATIONS, "sigmoid", torch.nn.Sigmoid)
     deep = ["model.hidden=[16,16,16,16,16,16,16,16,16]", "model.activation=sigmoid", "budget={steps:30,epochs:null}"]
     train(compose([*WORDS, *deep]))
     [path] = Path("runs").glob("r*")

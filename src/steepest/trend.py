@@ -76,22 +76,30 @@ class Curve:
         error = self.noise * (2.0 * (np.pi / 2 if k > 2 else 1.0) / k) ** 0.5
         return float(np.median(self.values[:k])), float(np.median(self.values[-k:])), error
 
-    def late_gain(self) -> float:
-        """How far a quarter of the run would bring it down at the pace of its last third; 0 unless that is certain.
+    def late_gain(self, certain: bool = True) -> float:
+        """What a quarter of the run more would bring it down at the pace of its last half, of six values at least.
 
-        The pace is the Theil-Sen slope, the median of the slopes of all pairs; certain is that it falls if the 95 %
-        interval of the slope is below 0.
+        The pace is the Theil-Sen slope, the median of the slopes of all pairs. If `certain`, it is 0 unless the 95 %
+        interval of that slope is below 0.
         """
+        late = self.steps >= (self.steps[-1] + self.steps[0]) / 2
+        late[-6:] = True
+        return self._gain(late, certain)
+
+    def middle_gain(self) -> float:
+        """What it went down in a quarter of the run at the pace of its middle half; 0 unless it certainly did."""
+        share = (self.steps - self.steps[0]) / max(self.steps[-1] - self.steps[0], 1.0)
+        return self._gain((share >= 1 / 4) & (share <= 3 / 4), certain=True)
+
+    def _gain(self, part: np.ndarray, certain: bool) -> float:
+        """What a quarter of the run brings it down at the pace of a part of its values."""
         from scipy.stats import theilslopes
 
-        first, last = float(self.steps[0]), float(self.steps[-1])
-        late = self.steps >= last - (last - first) / 3
-        late[-4:] = True
-        if late.sum() < 3 or last == first:
+        length = float(self.steps[-1] - self.steps[0])
+        if part.sum() < 2 or not length:
             return 0.0
-        slope, _, _, high = theilslopes(self.values[late], self.steps[late].astype(float), 0.95)
-        certain = high < 0 if late.sum() > 4 else np.all(np.diff(self.values[late]) < 0)
-        return float(-slope * (last - first) / 4) if certain else 0.0
+        slope, _, _, high = theilslopes(self.values[part], self.steps[part], 0.95)
+        return float(-slope * length / 4) if high < 0 or not certain else 0.0
 
 
 def curve(rows: Sequence[Mapping[str, Any]], key: str, sign: float = 1.0) -> Curve:

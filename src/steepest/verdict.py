@@ -19,8 +19,8 @@ LOST = 0.5
 NOTHING, LITTLE = 1e-3, 0.1
 """Stalled: rows gain less than the first share of the loss at the start, or than their noise; and less than the second
 from the very first batch, whose loss is noisier than a row's."""
-CERTAIN = 2.5
-"""Standard errors from which on a difference is no noise."""
+CERTAIN = 3.5
+"""Standard errors from which on a difference is no noise; of the first loss, standard deviations of a row."""
 RISE = 0.1
 """Overfitting: validation has lost so much of what it had gained, while training went on."""
 GAP = 1 / 3
@@ -28,6 +28,9 @@ GAP = 1 / 3
 LATE, LATE_HOT = 0.15, 0.05
 """Undertrained: at the pace of the end a quarter of the run more would bring so much of all that was gained; the second
 where the learning rate is not low yet: a loss also falls because that does."""
+MIDDLE = 0.15
+"""Undertrained, too: the loss fell so much of that in a quarter of the run at the pace of its middle, 0.25 being a
+straight line: it was still on its way when the learning rate was lowered."""
 HOT = 0.1
 """Share of its highest value from which on a learning rate is not low."""
 
@@ -91,7 +94,8 @@ def of_losses(rows: Rows, score: Score) -> Verdict:
     if start > 0 and train.end > BLOWN * start:
         return said("diverged", fell)
     gained = start - train.best
-    if train.end - train.best > max(LOST * gained, CERTAIN * train.error) and gained > NOTHING * abs(start):
+    something = gained > max(LITTLE * abs(start), CERTAIN * train.noise)
+    if something and train.end - train.best > max(LOST * gained, CERTAIN * train.error):
         best = f"{train.best:.4g} at step {train.best_step:,}"
         return said(
             "diverged", f"training loss {start:.4g} at the start, at its best {best}, {train.end:.4g} at the end"
@@ -117,9 +121,8 @@ def of_headline(rows: Rows, score: Score) -> Verdict:
         return said("diverged", f"{way}, at its best {score.words(values.best)} at step {values.best_step:,}")
     if is_flat(values, start):
         return said("stalled", f"{way}: no more than its noise")
-    share = values.late_gain() / max(start - values.end, 1e-300)
-    if share > (limit := late_limit(rows)):
-        return said("undertrained", f"{way}, and getting better: {in_words(share, limit, rows)}")
+    if found := unfinished(rows, values, start - values.end):
+        return said("undertrained", f"{way}: {found[2]}")
     return said("healthy", f"{way}; {best_and_last(score)}")
 
 
@@ -140,7 +143,7 @@ def overfitting(train: Curve, val: Curve, start: float, score: Score) -> Verdict
         )
     learnt, gap = start - train.end, val.end - train.end
     falling = val.late_gain() > LATE_HOT * max(gained, 0.0)
-    if learnt > LITTLE * abs(start) and gap > GAP * learnt and not falling:
+    if learnt > LITTLE * abs(start) and gap > GAP * learnt + CERTAIN * train.error and not falling:
         return said(
             "overfitting",
             f"training loss {start:.4g} at the start, {train.end:.4g} at the end, but validation loss {val.end:.4g}: "
@@ -150,42 +153,54 @@ def overfitting(train: Curve, val: Curve, start: float, score: Score) -> Verdict
 
 
 def undertrained(rows: Rows, train: Curve, val: Curve, start: float) -> Verdict | None:
-    """Whether both losses still fall at the end as if more steps would bring much."""
-    limit = late_limit(rows)
-    judged = [each for each in (train, val) if len(each) >= ENOUGH]
-    shares = [each.late_gain() / max(start - each.end, 1e-300) for each in judged]
-    share = min(shares)
-    if share <= limit:
+    """Whether the losses were still falling as if more steps would bring much.
+
+    Of the one with more values this must be certain; the other must not speak against it.
+    """
+    main, other = sorted((train, val), key=len, reverse=True)
+    found = unfinished(rows, main, start - main.end)
+    if found is None:
         return None
-    return said(
-        "undertrained",
-        f"training loss {start:.4g} at the start, {train.end:.4g} at the end, and falling: "
-        f"{in_words(share, limit, rows)}",
-    )
+    limit, share, words = found
+    if len(other) >= ENOUGH:
+        gained = max(start - other.end, 1e-300)
+        if max(other.late_gain(certain=False), other.middle_gain() if share is None else 0.0) < limit / 2 * gained:
+            return None
+    return said("undertrained", f"training loss {start:.4g} at the start, {train.end:.4g} at the end: {words}")
+
+
+def unfinished(rows: Rows, values: Curve, gained: float) -> tuple[float, float | None, str] | None:
+    """Whether a curve was still falling: the limit, the share that more steps would bring, and words for it.
+
+    The share is None where the curve was still falling only as long as the learning rate was high.
+    """
+    hot = is_hot(rows)
+    limit, whole = LATE_HOT if hot else LATE, max(gained, 1e-300)
+    share = values.late_gain() / whole
+    if share > limit:
+        words = f"at the pace of its end a quarter of the run more would bring {share:.0%} of all it gained"
+        high = ", and the learning rate is not low yet" if hot else ""
+        return limit, share, f"{words} (limit {limit:.0%}{high})"
+    share = values.middle_gain() / whole
+    if share > MIDDLE and not hot:
+        words = (
+            f"in its middle a quarter of the run brought {share:.0%} of all it gained, and then the learning rate fell"
+        )
+        return MIDDLE, None, f"{words} (limit {MIDDLE:.0%}; a straight line has 25%)"
+    return None
 
 
 def is_flat(values: Curve, start: float) -> bool:
     """Whether a curve has gained nothing that is more than its noise."""
     early, late, error = values.fifths()
     nothing = max(NOTHING * abs(start), CERTAIN * error)
-    return early - late <= nothing and start - late <= max(LITTLE * abs(start), nothing)
-
-
-def late_limit(rows: Rows) -> float:
-    """What share of all gain the last pace may still bring."""
-    return LATE_HOT if is_hot(rows) else LATE
+    return early - late <= nothing and start - late <= max(LITTLE * abs(start), CERTAIN * values.noise)
 
 
 def is_hot(rows: Rows) -> bool:
     """Whether the learning rate is not low at the end."""
     rates = curve(rows, "lr", -1.0)
     return bool(len(rates)) and -rates.values[-1] > HOT * -rates.values.min()
-
-
-def in_words(share: float, limit: float, rows: Rows) -> str:
-    """The share that more steps would bring, and why it is too much."""
-    hot = ", and the learning rate is not low yet" if is_hot(rows) else ""
-    return f"a quarter more steps at that pace would add {share:.0%} of all it gained (limit {limit:.0%}{hot})"
 
 
 def best_and_last(score: Score) -> str:

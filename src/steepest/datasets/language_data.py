@@ -1,6 +1,6 @@
 """What all data sets for language modelling share: tokens on disk, and windows of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class LanguageData(Data):
     vocab_size: int
     tokenizer: Tokenizer
     """Encodes and decodes."""
-    text_counts: dict[str, dict[str, int]]
+    units: dict[str, dict[str, int]]
     """For train, val and test: tokens, bytes (of UTF-8), characters, and words: what white space parts, and one for
     the end of each line, as in WikiText's perplexities. So a loss of L nats a token is L tokens / (bytes ln 2) bits a
     byte, and exp(L tokens / words) the perplexity of a word."""
@@ -107,9 +107,9 @@ class LanguageData(Data):
         decides = [self.decides(), options, text_tokenizers.version_of(self.kind)]
         stored = Store(self.cache_dir / "tokens", self.name, decides).get(self._tokenise)
         self.tokenizer = text_tokenizers.restore(stored.meta["tokenizer"])
-        self.text_counts = stored.meta["counts"]
+        self.units = stored.meta["counts"]
         self.vocab_size = self.tokenizer.vocab_size
-        count = self.text_counts["train"]["tokens"]
+        count = self.units["train"]["tokens"]
         if self.context_length >= count:
             raise ConfigError(
                 f"dataset.context_length={self.context_length} is too long for the {count} tokens of the training "
@@ -154,6 +154,14 @@ class LanguageData(Data):
             count["words"] += 1
             yield tokenizer.encode("\n")
 
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text."""
+        return self.tokenizer.encode(text).tolist()
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens."""
+        return self.tokenizer.decode(tokens)
+
     def blank_batch(self, size: int) -> Batch:
         """Inputs [size, T] and targets [size, T] on the device `meta`."""
         tokens = torch.empty(size, self.context_length, dtype=torch.int64, device="meta")
@@ -161,7 +169,7 @@ class LanguageData(Data):
 
     def describe(self) -> str:
         """What was read, in a line."""
-        counts = ", ".join(f"{part} {count['tokens']:,}" for part, count in self.text_counts.items())
+        counts = ", ".join(f"{part} {count['tokens']:,}" for part, count in self.units.items())
         return (
             f"{super().describe()}, windows of {self.context_length} tokens; tokens: {counts}; "
             f"{self.vocab_size:,} kinds ({self.kind})"

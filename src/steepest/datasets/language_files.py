@@ -18,7 +18,7 @@ class LanguageFiles(LanguageData):
     of them, one after the other, are the training text, and the other parts are cut from it.
 
     Args:
-        path, origin, root: of `TextFiles`.
+        path, origin, hub_dir: of `TextFiles`.
         text_column: of tables.
         row_end: ends each row of a table that does not end so itself; with tokenizer=bpe, <|endoftext|> is a token.
         tokenizer, vocab_size, min_count, context_length, eval_stride, validation_fraction, test_fraction, cache_dir,
@@ -29,7 +29,7 @@ class LanguageFiles(LanguageData):
         self,
         path: str | None,
         origin: str | list[str] | None,
-        root: str,
+        hub_dir: str,
         text_column: str,
         row_end: str,
         tokenizer: str,
@@ -55,7 +55,7 @@ class LanguageFiles(LanguageData):
             name,
             eval_batch_size,
         )
-        self.files = TextFiles(name, path, origin, root)
+        self.files = TextFiles(name, path, origin, hub_dir)
         self.text_column = text_column
         self.row_end = row_end
 

@@ -29,13 +29,13 @@ class TextFiles:
             it holds count: Arrow (what `save_to_disk` wrote), Parquet, CSV, TSV, JSON lines, then plain text.
         origin: what `download` gets: the address of a file (https://...), a list of addresses, or a hub id, with a
             colon and its configuration where it has some; None: the files are put there by hand.
-        root: folder of data sets; a copy from the hub lies below `root`/huggingface.
+        hub_dir: folder of the copies from the hub.
     """
 
     name: str
     path: str | None
     origin: str | list[str] | None
-    root: str
+    hub_dir: str
 
     def __post_init__(self) -> None:
         if self.path is None and not isinstance(self.origin, str):
@@ -71,7 +71,7 @@ class TextFiles:
                 f"dataset.origin={self.origin} is not possible; allowed are null, addresses (https://...) and hub ids "
                 "such as Salesforce/wikitext:wikitext-2-v1."
             )
-        return Path(self.root) / "huggingface" / self.origin.replace(":", "/")
+        return Path(self.hub_dir) / self.origin.replace(":", "/")
 
     def parts(self) -> dict[str, list[Path]]:
         """The files of train, and those of test and validation where some have such a name; else all are train's.
@@ -82,7 +82,8 @@ class TextFiles:
         files = _find(self.place)
         if not files:
             places = listed([str(place) for place in (self.path, self._copy) if place is not None], "or")
-            get = f"run: steepest prepare {self.name}" if self.origin else "put files there, or set dataset.path"
+            get = f"run: make data DATASETS={self.name}" if self.origin else "put files there, or set dataset.path"
+            get += f" ARGS=dataset.origin={self.origin}" if self._copy else ""
             raise MissingDataError(f"dataset={self.name}: no data under {places}; {get}")
         found: dict[str, list[Path]] = {}
         for file in files:

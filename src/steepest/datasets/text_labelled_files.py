@@ -17,7 +17,7 @@ class LabelledFiles(LabelledData):
     """CSV, TSV, JSON lines, Parquet or Arrow (`datasets`) with a column of texts and a column of labels.
 
     Args:
-        path, origin, root: of `TextFiles`.
+        path, origin, hub_dir: of `TextFiles`.
         text_column: of texts.
         label_column: of names, or of numbers from 0.
         class_names: null: those that the data has.
@@ -31,7 +31,7 @@ class LabelledFiles(LabelledData):
         self,
         path: str | None,
         origin: str | list[str] | None,
-        root: str,
+        hub_dir: str,
         text_column: str,
         label_column: str,
         class_names: Sequence[str] | None,
@@ -67,7 +67,7 @@ class LabelledFiles(LabelledData):
         require(test_part in others, "test_part", test_part, listed(others))
         unique = class_names is None or len({*class_names}) == len(class_names) > 1
         require(unique, "class_names", class_names, "null and lists of two or more different names")
-        self.files = TextFiles(name, path, origin, root)
+        self.files = TextFiles(name, path, origin, hub_dir)
         self.text_column = text_column
         self.label_column = label_column
         self.given_class_names = class_names

@@ -74,10 +74,11 @@ def split(given: Mapping[str, Stream], validation_fraction: float, test_fraction
     if val or test:
         whole = given["train"]
         count = length(whole)
-        ends = [int(count * (1 - val - test)), int(count * (1 - val)), count]
-        parts["train"] = between(whole, 0, ends[0])
-        parts["test"] = between(whole, ends[0], ends[1])
-        parts["val"] = between(whole, ends[1], ends[2])
+        last = int(count * (1 - val))
+        middle = max(0, last - round(count * test))
+        parts["train"] = between(whole, 0, middle)
+        parts["test"] = between(whole, middle, last)
+        parts["val"] = between(whole, last, count)
     if "validation" in given or "val" not in parts:
         parts["val"] = given.get("validation", lambda: iter(()))
     if "test" in given or not test:

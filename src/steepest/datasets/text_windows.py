@@ -76,7 +76,7 @@ class Windows:
             rows = self._gather(begins)
             inputs, targets = rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
             if self.stride is not None:
-                self._ignore(targets, begins)
+                targets = self._counted(targets, begins)
             yield inputs, targets
 
     def _gather(self, begins: Tensor) -> Tensor:
@@ -91,10 +91,11 @@ class Windows:
             rows = self.tokens[np.minimum(begins.numpy()[:, None] + np.arange(width), count - 1)]
         return torch.from_numpy(rows.astype(np.int64)).to(self.device)
 
-    def _ignore(self, targets: Tensor, begins: Tensor) -> None:
-        """Set the targets that evaluation does not count, in place."""
+    def _counted(self, targets: Tensor, begins: Tensor) -> Tensor:
+        """The targets, but -100 for those that evaluation does not count."""
         assert self.stride is not None
         begins = begins.to(targets.device)[:, None]
         places = torch.arange(self.context_length, device=targets.device)
         again = (begins > 0) & (places < self.context_length - self.stride)
-        targets.masked_fill_(again | (begins + places + 1 >= len(self.tokens)), IGNORED)
+        # Not in place: of a single window, inputs and targets may be views of the same numbers.
+        return targets.masked_fill(again | (begins + places + 1 >= len(self.tokens)), IGNORED)

@@ -74,7 +74,9 @@ class Rotary(nn.Module):
         return torch.cat([first * cosine - second * sine, second * cosine + first * sine], -1).type_as(x)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: Tensor | None = None, dropout: float = 0.0) -> Tensor:
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: Tensor | None = None, dropout: float = 0.0
+) -> Tensor:
     """softmax(q k^T / sqrt(d)) v, each [B, heads, T, d]; `seen`, bool [B, T], are the keys that count, None: all.
 
     Every position must have a key that it sees.
@@ -95,9 +97,9 @@ def plain_attention(
 ) -> Tensor:
     """`attention` by three products and a softmax."""
     batch, heads, length, width = q.shape
-    hidden = q.new_zeros(1, 1, length)  # added to the products: minus infinity where a key must not be seen
+    hidden = q.new_zeros(1, 1, 1)  # added to the products: minus infinity where a key must not be seen
     if causal:
-        hidden = hidden + torch.full_like(hidden, -math.inf).expand(1, length, length).triu(1)
+        hidden = q.new_full((1, length, length), -math.inf).triu(1)
     if seen is not None:
         unseen = torch.zeros_like(seen, dtype=q.dtype).masked_fill(~seen, -math.inf)  # [B, T]
         hidden = hidden + unseen.repeat_interleave(heads, 0)[:, None]

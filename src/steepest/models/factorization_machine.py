@@ -58,12 +58,12 @@ class FactorizationMachine(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of each field, int64 [B, fields], to one number for each example, [B]."""
-        rows = ids + self.offsets
-        v = self.factors(rows)
-        pairs = (v.sum(1).square() - v.square().sum(1)).sum(1) / 2
-        return self.bias + self.weights(rows).sum((1, 2)) + pairs
+        return self.with_norms(ids)[0]
 
-    def squared_norms(self, ids: Tensor) -> Tensor:
-        """The sum of squares of all weights and factors that a prediction uses, [B]."""
+    def with_norms(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The outputs, and the sum of squares of all weights and factors that each uses: [B] each."""
         rows = ids + self.offsets
-        return self.factors(rows).square().sum((1, 2)) + self.weights(rows).square().sum((1, 2))
+        w, v = self.weights(rows).squeeze(2), self.factors(rows)
+        squares = v.square().sum(1)
+        pairs = (v.sum(1).square() - squares).sum(1) / 2
+        return self.bias + w.sum(1) + pairs, squares.sum(1) + w.square().sum(1)

@@ -1,5 +1,7 @@
 """An LSTM for language modelling."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from steepest.models import checks
@@ -48,16 +50,15 @@ class LSTMLanguageModel(nn.Module):
         if tied:
             widths[-1] = embedding
         self.embedding = nn.Embedding(vocab_size, embedding)
-        self.layers = nn.ModuleList(
-            nn.LSTM(before, after, batch_first=True) for before, after in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.LSTM(before, after, batch_first=True) for before, after in pairwise(widths))
         self.dropout = nn.Dropout(checks.probability("dropout", dropout))
         self.head = nn.Linear(widths[-1], vocab_size)
         for table in (self.embedding, self.head):
             nn.init.uniform_(table.weight, -0.1, 0.1)
         nn.init.zeros_(self.head.bias)
-        for lstm in self.layers:
-            initialise_lstm_(lstm, forget_bias)
+        for lstm in self.modules():
+            if isinstance(lstm, nn.LSTM):
+                initialise_lstm_(lstm, forget_bias)
         if tied:
             self.head.weight = self.embedding.weight
 

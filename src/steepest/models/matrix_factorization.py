@@ -57,12 +57,11 @@ class MatrixFactorization(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of user and item, int64 [B, 2], to the predicted ratings [B]."""
-        user, item = ids.unbind(1)
-        dot = (self.users(user) * self.items(item)).sum(1)
-        return self.mean + self.user_bias(user).squeeze(1) + self.item_bias(item).squeeze(1) + dot
+        return self.with_norms(ids)[0]
 
-    def squared_norms(self, ids: Tensor) -> Tensor:
-        """The sum of squares of all factors and biases that a prediction uses, [B]: Koren et al.'s penalty."""
+    def with_norms(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The predictions, and the sum of squares of all factors and biases that each uses: [B] each."""
         user, item = ids.unbind(1)
-        rows = [self.users(user), self.items(item), self.user_bias(user), self.item_bias(item)]
-        return torch.cat(rows, dim=1).square().sum(1)
+        p, q, b_u, b_i = self.users(user), self.items(item), self.user_bias(user), self.item_bias(item)
+        rating = self.mean + b_u.squeeze(1) + b_i.squeeze(1) + (q * p).sum(1)
+        return rating, torch.cat([p, q, b_u, b_i], dim=1).square().sum(1)

@@ -1,4 +1,4 @@
-"""What models for texts share: padding, pooling, and dropout of words."""
+"""What models for texts share: padding and pooling."""
 
 import math
 
@@ -12,19 +12,13 @@ PADDING = 0
 def pooled(x: Tensor, real: Tensor, how: str) -> Tensor:
     """One vector [B, C] for each text of [B, T, C], over the positions that `real`, bool [B, T], names.
 
-    Args:
-        how: mean, or max. Of a text without any position it is 0.
+    That is their mean or, if `how` says so, their max; of a text without any position it is 0.
     """
     real = real[..., None]
     if how == "max":
         highest = x.masked_fill(~real, -math.inf).amax(1)
         return torch.where(real.any(1), highest, 0.0)
     return x.masked_fill(~real, 0.0).sum(1) / real.sum(1).clamp(min=1)
-
-
-def without_words(tokens: Tensor, probability: float) -> Tensor:
-    """The texts [B, T] with tokens turned into padding at random, each with this probability."""
-    return tokens.masked_fill(torch.rand(tokens.shape, device=tokens.device) < probability, PADDING)
 
 
 def reversed_texts(x: Tensor, lengths: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from steepest.models import checks
 from steepest.models.recurrent import initialise_lstm_
-from steepest.models.text import PADDING, pooled, reversed_texts, without_words
+from steepest.models.text import PADDING, pooled, reversed_texts
 
 POOLINGS = ("max", "mean")
 
@@ -27,7 +27,6 @@ class TextLSTM(nn.Module):
         pooling: max, or mean.
         dropout: probability in [0, 1) of zeroing a unit in training: after the embedding, between layers and before
             the head, never along time (Zaremba et al. 2014, arXiv:1409.2329).
-        word_dropout: probability in [0, 1) of reading a token as padding in training (Iyyer et al. 2015, section 3.1).
         forget_bias: initial bias of the forget gates (Jozefowicz et al. 2015: 1 keeps the memory open).
 
     Initial weights: tokens N(0, 0.1^2), padding 0; LSTMs as `initialise_lstm_` says; head Glorot uniform (Glorot &
@@ -45,7 +44,6 @@ class TextLSTM(nn.Module):
         bidirectional: bool = True,
         pooling: str = "max",
         dropout: float = 0.2,
-        word_dropout: float = 0.0,
         forget_bias: float = 1.0,
     ) -> None:
         super().__init__()
@@ -53,7 +51,6 @@ class TextLSTM(nn.Module):
         checks.whole("hidden", hidden)
         checks.whole("layers", layers)
         checks.finite("forget_bias", forget_bias)
-        self.word_dropout = checks.probability("word_dropout", word_dropout)
         self.pooling = checks.choice("pooling", pooling, POOLINGS)
         directions = 2 if checks.flag("bidirectional", bidirectional) else 1
         self.embedding = nn.Embedding(vocab_size, embedding, padding_idx=PADDING)
@@ -79,13 +76,12 @@ class TextLSTM(nn.Module):
         real = tokens != PADDING
         places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
         lengths = (real * places).amax(1)
-        if self.training and self.word_dropout:
-            tokens = without_words(tokens, self.word_dropout)
         x = self.embedding(tokens)
-        for forwards, *backwards in self.layers:
+        for ways in self.layers:
+            assert isinstance(ways, nn.ModuleList)
             x = self.dropout(x)
-            outputs = [forwards(x)[0]]
-            for lstm in backwards:
-                outputs.append(reversed_texts(lstm(reversed_texts(x, lengths))[0], lengths))
+            outputs = [ways[0](x)[0]]
+            if len(ways) > 1:
+                outputs.append(reversed_texts(ways[1](reversed_texts(x, lengths))[0], lengths))
             x = torch.cat(outputs, -1)
         return self.head(self.dropout(pooled(x, real, self.pooling)))

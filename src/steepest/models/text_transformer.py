@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from steepest.models import checks
-from steepest.models.text import PADDING, pooled, without_words
+from steepest.models.text import PADDING, pooled
 from steepest.models.transformer import Block, initialise_, require_heads
 
 POOLINGS = ("mean", "class_token")
@@ -31,8 +31,6 @@ class TextTransformer(nn.Module):
         dropout: probability in [0, 1) of zeroing a unit in training, after embedding, attention and MLP and before
             the head.
         attention_dropout: the same for attention weights.
-        word_dropout: probability in [0, 1) of taking a token out of a text in training (Iyyer et al. 2015, section
-            3.1).
 
     Initial weights are GPT-2's: see `initialise_`; positions and class token N(0, 0.02^2). Second derivatives need
     torch's plain attention where texts are long or the device is no CPU: `sdpa_kernel(SDPBackend.MATH)` chooses it.
@@ -55,13 +53,11 @@ class TextTransformer(nn.Module):
         pooling: str = "mean",
         dropout: float = 0.1,
         attention_dropout: float = 0.0,
-        word_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         require_heads(dim, heads)
         hidden = max(1, round(dim * checks.positive("mlp_ratio", mlp_ratio)))
         checks.probability("attention_dropout", attention_dropout)
-        self.word_dropout = checks.probability("word_dropout", word_dropout)
         self.embedding = nn.Embedding(vocab_size, dim, padding_idx=PADDING)
         self.positions = nn.Parameter(torch.empty(context_length, dim))
         by_token = checks.choice("pooling", pooling, POOLINGS) == "class_token"
@@ -80,8 +76,6 @@ class TextTransformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Texts, int64 [B, T], T up to `context_length`, to logits [B, num_classes]."""
-        if self.training and self.word_dropout:
-            tokens = without_words(tokens, self.word_dropout)
         real = tokens != PADDING
         x = self.embedding(tokens) + self.positions[: tokens.shape[1]]
         if self.class_token is not None:
@@ -95,6 +89,5 @@ class TextTransformer(nn.Module):
 
 
 def some_seen(real: Tensor, class_token: bool) -> Tensor:
-    """Which positions are seen, bool [B, T or T + 1]: real ones, and always the first, so that a text without any word
-    has one too."""
+    """Which positions are seen, bool [B, T or T + 1]: real ones, and the first, for texts without any word."""
     return torch.cat([torch.ones_like(real[:, :1]), real if class_token else real[:, 1:]], 1)

@@ -2,6 +2,7 @@
 
 import math
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steepest.errors import ConfigError
@@ -40,17 +41,16 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, bias=bias)
-        self.attention = SelfAttention(
-            dim, heads, causal=causal, bias=bias, dropout=attention_dropout, rotary=rotary
-        )
+        self.attention = SelfAttention(dim, heads, causal=causal, bias=bias, dropout=attention_dropout, rotary=rotary)
         self.norm2 = nn.LayerNorm(dim, bias=bias)
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden, bias=bias), nn.GELU(), nn.Linear(hidden, dim, bias=bias))
+        self.first = nn.Linear(dim, hidden, bias=bias)
+        self.last = nn.Linear(hidden, dim, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
         """Tokens [B, T, dim] to [B, T, dim]; of `seen`, bool [B, T], those that are False are seen by none."""
         x = x + self.dropout(self.attention(self.norm1(x), seen))
-        return x + self.dropout(self.mlp(self.norm2(x)))
+        return x + self.dropout(self.last(F.gelu(self.first(self.norm2(x)))))
 
 
 def initialise_(network: nn.Module, depth: int, std: float = 0.02) -> None:
@@ -68,8 +68,8 @@ def initialise_(network: nn.Module, depth: int, std: float = 0.02) -> None:
             nn.init.zeros_(layer.weight[layer.padding_idx])
     for layer in network.modules():
         if isinstance(layer, Block):
-            for last in (layer.attention.out, layer.mlp[-1]):
-                nn.init.normal_(last.weight, std=std / math.sqrt(2 * depth))
+            for last in (layer.attention.out.weight, layer.last.weight):
+                nn.init.normal_(last, std=std / math.sqrt(2 * depth))
 
 
 def require_heads(dim: int, heads: int) -> None:

@@ -32,8 +32,8 @@ class ByRarity(nn.Module):
         sizes = torch.tensor([len(counts) for counts in row_counts])
         self.register_buffer("counts", torch.cat(list(row_counts)), persistent=False)
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
-        self.means: Any = nn.ModuleDict({"rare": MeanMetric(), "frequent": MeanMetric()})
-        self.numbers: Any = nn.ModuleDict({"rare": SumMetric(), "frequent": SumMetric()})
+        self.means: Any = nn.ModuleDict({name: MeanMetric() for name in ("rare", "frequent")})
+        self.numbers: Any = nn.ModuleDict({name: SumMetric() for name in ("rare", "frequent")})
 
     def is_rare(self, rows: Tensor) -> Tensor:
         """Of the rows of examples, int64 [B, fields], which examples are rare, bool [B]."""

@@ -26,6 +26,7 @@ def generate(
         model: maps tokens, int64 [1, T], to logits [1, T, vocab_size]; it sees the last `context_length` tokens.
         prompt: the text's beginning, int64 [P], P from 1.
         count: tokens to add.
+        context_length: see above.
         generator: on the CPU, where the drawing is done, so that it is the same on every device.
         temperature: 0 takes the likeliest.
         top_k: draw from so many of the likeliest only; None: from all. Holtzman et al. 2020 compare such rules.

@@ -227,13 +227,10 @@ class LanguageModeling(QuickHooks, pl.LightningModule):
         self.counters.load_state_dict(checkpoint["counters"])
 
 
-def cross_entropy(
-    logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0, reduction: str = "mean"
-) -> Tensor:
-    """The cross-entropy of logits [B, T, V] against targets [B, T]; in float32 at least; 0 for a target of -100.
+def cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0, reduction: str = "mean") -> Tensor:
+    """The cross-entropy of logits [B, T, V] against targets [B, T], of which those of -100 do not count.
 
-    Args:
-        reduction: mean over the other targets, or none: [B, T].
+    It is computed in float32 at least: the mean over the other targets or, with `reduction` none, each [B, T].
     """
     logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
     losses = F.cross_entropy(

@@ -37,7 +37,7 @@ class Recommendation(QuickHooks, pl.LightningModule):
     rare row apart. `val/loss` is the mean error without penalty and cut.
 
     Args:
-        model: maps rows int64 [B, fields] to [B]; its `squared_norms` gives |theta_x|^2, [B].
+        model: maps rows int64 [B, fields] to [B]; its `with_norms` gives |theta_x|^2 too, [B].
         optimizer: makes the optimizer of a module.
         schedule: gives the learning rate's factor at each step.
         total_steps: optimizer steps that the schedule spans.
@@ -53,7 +53,7 @@ class Recommendation(QuickHooks, pl.LightningModule):
     """
 
     needs: ClassVar[dict[str, tuple[str, ...]]] = {
-        "model": ("squared_norms",),
+        "model": ("with_norms",),
         "dataset": ("row_counts", "target_range"),
     }
 
@@ -91,7 +91,8 @@ class Recommendation(QuickHooks, pl.LightningModule):
         self.keeps_batch = False
         self.batch: Batch | None = None
         self.train_loss = RunningMean()
-        self.eval_loss, self.eval_square, self.eval_area = MeanMetric(), MeanMetric(), BinaryAUROC()
+        self.eval_loss, self.eval_square = MeanMetric(), MeanMetric()
+        self.eval_area = BinaryAUROC()
         self.by_rarity = ByRarity(data.row_counts, rare)
 
     def errors(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -102,27 +103,28 @@ class Recommendation(QuickHooks, pl.LightningModule):
 
     def loss(self, batch: Batch) -> Tensor:
         """The training loss of a batch: a scalar with its graph."""
-        ids, targets = batch
-        return self.penalised(ids, self.errors(self.model(ids), targets))
+        return self.loss_and_outputs(batch)[0]
 
-    def penalised(self, ids: Tensor, errors: Tensor) -> Tensor:
-        """The mean over a batch of the errors [B] and the penalties."""
-        return (errors + self.penalty * self.model.squared_norms(ids)).mean() if self.penalty else errors.mean()
+    def loss_and_outputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The training loss, a scalar, and the outputs [B], with their graph."""
+        ids, targets = batch
+        outputs, norms = self.model.with_norms(ids)
+        errors = self.errors(outputs, targets)
+        return (errors + self.penalty * norms if self.penalty else errors).mean(), outputs
 
     def loss_and_divergence(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The training loss, and the mean divergence from the present predictions: scalars with their graph.
 
         Of ratings that of Gaussians of variance 1/2, whose likelihood is the squared error; of clicks that of coins.
         """
-        ids, targets = batch
-        outputs = self.model(ids)
+        loss, outputs = self.loss_and_outputs(batch)
         if self.error == "squared":
             divergence = (outputs - outputs.detach()).square().mean()
         else:
             chance = outputs.detach().sigmoid()
             entropy = F.binary_cross_entropy_with_logits(outputs.detach(), chance)
             divergence = F.binary_cross_entropy_with_logits(outputs, chance) - entropy
-        return self.penalised(ids, self.errors(outputs, targets)), divergence
+        return loss, divergence
 
     def rehearse(self, batch: Batch) -> None:
         """Send a batch's shapes through the model.
