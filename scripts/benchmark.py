@@ -67,7 +67,7 @@ def convolutions() -> Iterator[str]:
 
 
 def tables() -> Iterator[str]:
-    """An AdaGrad step of a matrix factorisation, batch 1,024: its time over that with 1,000 rows (to reach: 2)."""
+    """An AdaGrad step of a matrix factorisation, batch 1,024: its time over that with 1,000 rows (to reach: 3)."""
     sizes = (1_000, 10_000, 100_000, 1_000_000)
     for name, sparse in (("sparse gradients", True), ("dense gradients", False)):
         steppers = [embedding_step(rows, sparse) for rows in (sizes if sparse else sizes[:3])]

@@ -1,5 +1,6 @@
 """Environments: new episodes, statistics, exact places, evaluation, and what is said of those that cannot be had."""
 
+import functools
 import io
 import sys
 
@@ -25,8 +26,13 @@ from steepest.errors import ConfigError
 SHORT = {"max_episode_steps": 5}
 
 
+@functools.cache
+def configuration(*words):
+    return compose(list(words)).dataset
+
+
 def data(*words):
-    made = build(compose(list(words)).dataset)
+    made = build(configuration(*words))
     made.setup()
     made.attach(batch_size=1, seed=0, steps_per_epoch=3)
     return made
@@ -102,7 +108,7 @@ def test_gymnasiums_own_vectorized_cartpole_has_a_step_more_an_episode():
     assert np.array_equal(observation, ours_saw)
 
 
-NAMES = ["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1", "FrozenLake-v1", "Taxi-v3", "Blackjack-v1"]
+NAMES = ["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1", "FrozenLake-v1", "Taxi-v4", "Blackjack-v1"]
 
 
 @pytest.mark.filterwarnings("ignore:.*out of date.*")
@@ -255,6 +261,7 @@ def test_turns_and_a_blank_batch():
     [
         ("dataset.id=CartPol-v1", "dataset.id=CartPol-v1 is unknown; did you mean CartPole-v1"),
         ("dataset.id=zzzzzzzzzzzz-v1", "dataset.id=zzzzzzzzzzzz-v1 is unknown (Environment `zzzzzzzzzzzz` doesn't exist); "),
+        ("dataset.id=Taxi-v3", "dataset.id=Taxi-v3 is unknown; did you mean Taxi-v4"),
         ("dataset.id=CartPole-v77", "dataset.id=CartPole-v77 is unknown; did you mean CartPole-v"),
         ("dataset.id=os:X-v1", "would run the module os; allowed are ids without a module, or --allow-target os."),
         ("dataset.id='a b'", "dataset.id=a b with dataset.options={} cannot be made (Malformed environment ID: a b"),

@@ -15,9 +15,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from steepest.callbacks import norms as module
+from steepest.callbacks.moves import Moves
 from steepest.callbacks.norms import Norms, total_norm
 from steepest.config import compose
 from steepest.launchers.machine import cores
+from steepest.optimizers.sgd import SGD
 from steepest.runs.folder import RunFolder
 from steepest.train import train
 
@@ -123,7 +125,7 @@ def test_only_steps_with_a_row_are_measured(monkeypatch):
 def test_what_was_measured_is_given_once():
     norms, model = Norms(1), Line(total_steps=1)
     model.weight.grad = torch.tensor([3.0, 0.0, 4.0])
-    norms.on_before_optimizer_step(None, model, None)
+    norms.on_before_optimizer_step(None, model, torch.optim.SGD(model.parameters(), lr=0.1))
     with torch.no_grad():
         model.weight += torch.tensor([0.0, 5.0, 12.0])
     norms.on_train_batch_end(None, model, None, None, 0)
@@ -151,7 +153,7 @@ def test_low_precision_is_measured_in_float32():
     model.weight.grad = torch.full((3,), 1.0, dtype=torch.bfloat16)
     with torch.no_grad():
         model.weight.fill_(1.0)
-        norms.on_before_optimizer_step(None, model, None)
+        norms.on_before_optimizer_step(None, model, torch.optim.SGD(model.parameters(), lr=0.1))
         model.weight.fill_(1.0078125)  # the next number in bfloat16
     norms.on_train_batch_end(None, model, None, None, 0)
     found = norms.take()
@@ -175,18 +177,50 @@ def test_rows_that_come_twice_in_a_sparse_gradient_count_as_their_sum(entries):
     assert float(total_norm([sparse])) == pytest.approx(float(dense.norm()), rel=1e-4, abs=1e-3)
 
 
-def test_a_module_with_sparse_gradients_is_measured():
+@pytest.mark.parametrize("make", [torch.optim.SGD, SGD])
+def test_a_module_with_sparse_gradients_is_measured(make):
     norms = Norms(1)
     model = nn.Embedding(6, 2, sparse=True)
     model.counters, model.total_steps = SimpleNamespace(opt_step=0), 1
     model(torch.tensor([1, 1, 4])).sum().backward()
-    norms.on_before_optimizer_step(None, model, None)
-    torch.optim.SGD(model.parameters(), lr=0.5).step()
+    optimizer = make(model.parameters(), lr=0.5)
+    norms.on_before_optimizer_step(None, model, optimizer)
+    optimizer.step()
     norms.on_train_batch_end(None, model, None, None, 0)
     expected = math.sqrt(2 * 2**2 + 2 * 1**2)  # row 1 came twice
     assert norms.take() == {
         "train/grad_norm": pytest.approx(expected),
         "train/update_norm": pytest.approx(expected / 2, rel=1e-5),
+    }
+
+
+def test_of_a_table_with_sparse_gradients_only_the_rows_that_can_move_are_copied():
+    model = nn.Embedding(1000, 2, sparse=True)
+    model(torch.tensor([7, 7, 400])).sum().backward()
+    for optimizer, copied in (
+        (SGD(model.parameters(), lr=0.5), 2),
+        (torch.optim.SGD(model.parameters(), lr=0.5), 1000),
+    ):
+        moves = Moves()
+        moves.look(optimizer)
+        [kept] = moves.kept.values()
+        assert len(kept.before) == copied
+
+
+def test_a_step_of_two_optimizers_is_measured_as_a_whole():
+    norms = Norms(1)
+    model = nn.ParameterDict({name: nn.Parameter(torch.zeros(2)) for name in ("generator", "discriminator")})
+    model.counters, model.total_steps = SimpleNamespace(opt_step=0), 1
+    for name, gradient in (("discriminator", [3.0, 0.0]), ("generator", [0.0, 4.0])):
+        optimizer = torch.optim.SGD([model[name]], lr=0.5)
+        for scale in (1.0, 100.0):  # of two steps of one network the first gradient counts, and the whole move
+            model[name].grad = torch.tensor(gradient) * scale
+            norms.on_before_optimizer_step(None, model, optimizer)
+            optimizer.step()
+    norms.on_train_batch_end(None, model, None, None, 0)
+    assert norms.take() == {
+        "train/grad_norm": pytest.approx(5.0),
+        "train/update_norm": pytest.approx(0.5 * 101 * 5.0),
     }
 
 

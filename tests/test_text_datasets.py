@@ -79,25 +79,27 @@ def test_bytes_and_characters_give_the_text_back(text):
 
 @pytest.fixture(scope="module")
 def bpe():
-    return BpeTokenizer.train([POEM], ("<|endoftext|>",), 280)
+    return BpeTokenizer.train([POEM], ("<|endoftext|>",), 270)
 
 
 @quick
 @given(texts)
 def test_byte_pairs_give_the_text_back(bpe, text):
     assert bpe.decode(bpe.encode(text)) == text
-    assert BpeTokenizer.restore(**{k: v for k, v in bpe.state().items() if k != "kind"}).decode(bpe.encode(text)) == text
+    assert (
+        BpeTokenizer.restore(**{k: v for k, v in bpe.state().items() if k != "kind"}).decode(bpe.encode(text)) == text
+    )
 
 
 def test_byte_pairs_are_learned_always_alike(bpe):
-    assert BpeTokenizer.train([POEM], ("<|endoftext|>",), 280).state() == bpe.state()
-    assert bpe.vocab_size == 280
-    assert len(bpe.encode(POEM)) < len(POEM) / 2
+    assert BpeTokenizer.train([POEM], ("<|endoftext|>",), 270).state() == bpe.state()
+    assert bpe.vocab_size == 270
+    assert len(bpe.encode(POEM)) < 0.6 * len(POEM)
 
 
 def test_the_end_of_a_text_is_one_token_unless_it_is_text(bpe):
     assert bpe.encode("<|endoftext|>").tolist() == [0]
-    apart = BpeTokenizer.train([POEM], ("<pad>", "<unk>"), 280, apart=True)
+    apart = BpeTokenizer.train([POEM], ("<pad>", "<unk>"), 270, apart=True)
     again = restore(json.loads(json.dumps(apart.state())))
     for made in (apart, again):
         assert not set(made.encode("<pad> <unk>").tolist()) & {0, 1}
@@ -121,7 +123,7 @@ def test_marks_are_words_of_their_own():
 
 
 def test_a_stranger_among_the_characters_is_named():
-    with pytest.raises(ConfigError, match="^The character 'é' is not one of the 2 of dataset.tokenizer=char; allowed"):
+    with pytest.raises(ConfigError, match=r"^The character 'é' is not one of the 2 of dataset.tokenizer=char; allowed"):
         CharTokenizer("ab").encode("abéa")
 
 
@@ -188,7 +190,7 @@ def test_an_epoch_predicts_every_token_once_but_for_the_ends(count, length, seed
     assert torch.equal(inputs + 1, targets)  # each token is its own place here
     predicted = targets.flatten().sort().values
     assert torch.equal(predicted, torch.arange(len(predicted)) + predicted[0])
-    assert 1 <= predicted[0]
+    assert predicted[0] >= 1
     assert count - 1 - len(predicted) < 2 * length - 1
     assert predicted[0] - 1 < length
     assert torch.equal(order, windows.order(seed, epoch))
@@ -363,7 +365,9 @@ def test_a_data_set_is_fetched_from_the_hub(tmp_path, monkeypatch):
     rows = datasets.DatasetDict({part: datasets.Dataset.from_dict({"text": rows}) for part, rows in LINES.items()})
     monkeypatch.setattr(datasets, "load_dataset", lambda *names: asked.append(names) or rows)
     data = text(tmp_path, None, path=None, origin="owner/name:small")
-    with pytest.raises(MissingDataError, match=r"hub/owner/name/small; run: make data .* ARGS=dataset.origin=owner/name"):
+    with pytest.raises(
+        MissingDataError, match=r"hub/owner/name/small; run: make data .* ARGS=dataset.origin=owner/name"
+    ):
         data.setup()
     data.download()
     assert asked == [("owner/name", "small")]
@@ -490,7 +494,10 @@ def test_a_large_array_is_held_by_its_size_alone(tmp_path, monkeypatch):
         ({"tokenizer": "letters"}, "dataset.tokenizer=letters is unknown; allowed are byte, char, word and bpe"),
         ({"tokenizer": "byte", "vocab_size": 9}, "dataset.vocab_size=9 is not possible with dataset.tokenizer=byte"),
         ({"tokenizer": "char", "vocab_size": 9}, "dataset.vocab_size=9 is not possible with dataset.tokenizer=char"),
-        ({"tokenizer": "word", "vocab_size": 2}, "dataset.vocab_size=2 .* null and whole numbers from 3 with dataset.to"),
+        (
+            {"tokenizer": "word", "vocab_size": 2},
+            "dataset.vocab_size=2 .* null and whole numbers from 3 with dataset.to",
+        ),
         ({"tokenizer": "bpe", "vocab_size": 256}, "dataset.vocab_size=256 .* whole numbers from 257 with dataset.tok"),
         ({"tokenizer": "bpe"}, "dataset.vocab_size=None .* whole numbers from 257 with dataset.tokenizer=bpe"),
         ({"vocab_size": 0}, "dataset.vocab_size=0"),
@@ -519,7 +526,7 @@ def test_the_longest_window_still_trains(tmp_path):
 
 
 def test_a_text_without_letters_is_told(tmp_path):
-    with pytest.raises(ConfigError, match="^dataset=text has an empty training text"):
+    with pytest.raises(ConfigError, match=r"^dataset=text has an empty training text"):
         ready(text(tmp_path, ""))
 
 
@@ -550,9 +557,13 @@ def test_tables_that_do_not_fit_are_told(tmp_path):
 
 
 def test_nothing_is_there(tmp_path):
-    with pytest.raises(MissingDataError, match=r"^dataset=text: no data under .*files; put files there, or set dataset"):
+    with pytest.raises(
+        MissingDataError, match=r"^dataset=text: no data under .*files; put files there, or set dataset"
+    ):
         ready(text(tmp_path, None))
-    with pytest.raises(MissingDataError, match=r"^dataset=wikitext2: .*wikitext-2 or .*huggingface/Salesforce/wikitext"):
+    with pytest.raises(
+        MissingDataError, match=r"^dataset=wikitext2: .*wikitext-2 or .*huggingface/Salesforce/wikitext"
+    ):
         real("wikitext2", tmp_path)
 
 

@@ -91,7 +91,7 @@ CASES = [(name, *pair) for name, pairs in CURVES.items() for pair in pairs]
 
 @pytest.mark.parametrize(("expected", "train_loss", "val_loss"), CASES)
 @given(seed=seeds, noise=st.sampled_from([0.0, 0.01, 0.03, 0.05]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=20, deadline=None, derandomize=True)
 def test_curves_have_their_word_whatever_the_noise(expected, train_loss, val_loss, seed, noise):
     # Training goes on to improve the accuracy, but for runs that overfit.
     flat = expected in ("overfitting", "stalled", "diverged")
@@ -159,7 +159,7 @@ SCORES = [
 
 @pytest.mark.parametrize(("expected", "values", "start", "headline"), SCORES)
 @given(seed=seeds, noise=st.sampled_from([0.0, 0.02]))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, derandomize=True)
 def test_agents_and_adversaries_are_judged_by_their_headline(expected, values, start, headline, seed, noise):
     scale = noise * (max(values) - min(values)) if values else 0.0
     rows = scores(values, start, headline[0].partition("/")[2], scale, seed)

@@ -14,7 +14,7 @@ Prints shell code (bash; zsh after compinit) that makes TAB complete groups, val
 and `python train.py`, and the commands of steepest. Put that line into ~/.bashrc to have it in every shell."""
 
 HIDDEN = ("_target_", "_partial_", "defaults", "hydra", "run")
-OF_STUDIES = ("search", "recommended")  # folders that no run chooses from
+OF_STUDIES = ("search", "recommended", "recommended/schedule")  # folders that no run chooses from
 FLAGS = ("--allow-target", "--cfg", "--config-dir", "--help", "--info", "--multirun", "-m")
 NOT_OURS = "not ours"
 

@@ -48,7 +48,8 @@ def check_words(arguments: Sequence[str]) -> None:
         if not key:
             raise ConfigError(f"'{override.input_line}' names no key; allowed is key=value.")
         if key.partition(".")[0] in OF_STUDIES:
-            raise ConfigError(f"{override.input_line} is not possible, since a run has no search; allowed are values.")
+            group = key.partition(".")[0]
+            raise ConfigError(f"{override.input_line} is not possible, since a run has no {group}; allowed are values.")
         names = values_of(key)
         number = value is None or isinstance(value, bool | int | float)
         several = isinstance(value, list) and key not in COMBINED

@@ -25,13 +25,15 @@ class Curve:
     def noise(self) -> float:
         """The standard deviation of a value around the trend; 0 for fewer than five.
 
-        From second differences, in which a straight trend is gone and whose variance is 6 times the noise's, by their
-        median absolute deviation, which a few jumps do not move.
+        From second differences, in which a straight trend is gone and whose variance is 6 times the noise's. They are
+        cut at four standard deviations, as the median absolute deviation tells them: a few jumps do not move it.
         """
         if len(self) < 5:
             return 0.0
         second = np.diff(self.values, 2)
-        return float(1.4826 * np.median(np.abs(second - np.median(second))) / 6**0.5)
+        second = second - np.median(second)
+        limit = 4 * 1.4826 * np.median(np.abs(second))
+        return float((np.mean(second.clip(-limit, limit) ** 2) / 6) ** 0.5)
 
     @property
     def few(self) -> int:

@@ -19,7 +19,7 @@ LOST = 0.5
 NOTHING, LITTLE = 1e-3, 0.1
 """Stalled: rows gain less than the first share of the loss at the start, or than their noise; and less than the second
 from the very first batch, whose loss is noisier than a row's."""
-CERTAIN = 3.5
+CERTAIN = 4.0
 """Standard errors from which on a difference is no noise; of the first loss, standard deviations of a row."""
 RISE = 0.1
 """Overfitting: validation has lost so much of what it had gained, while training went on."""

@@ -68,7 +68,8 @@ class Clicks(Data):
         super().__init__(name, eval_batch_size)
         fields = [*number_columns, *category_columns]
         require(len(fields) > 0, "category_columns", list(category_columns), "lists with at least one column")
-        require(len({*fields}) == len(fields), "category_columns", list(category_columns), "columns named once")
+        once = len({label_column, *fields}) == 1 + len(fields)
+        require(once, "category_columns", list(category_columns), "columns named once, and not among the others")
         require(is_count(buckets, 1), "buckets", buckets, "whole numbers from 1")
         require(is_count(split_seed, 0), "split_seed", split_seed, "whole numbers from 0")
         check_fractions(validation_fraction, test_fraction)
@@ -114,7 +115,7 @@ class Clicks(Data):
         values = pyarrow.compute.fill_null(column.cast(pyarrow.string()), MISSING).combine_chunks().dictionary_encode()
         words = values.dictionary.to_pylist()
         rows = [murmurhash3_32(f"{name}={word}", seed=0, positive=True) % self.buckets for word in words]
-        return torch.tensor(rows, dtype=torch.int32)[torch.from_numpy(values.indices.to_numpy()).long()]
+        return torch.from_numpy(np.array(rows, dtype=np.int32)[values.indices.to_numpy()])
 
     def blank_batch(self, size: int) -> Batch:
         """Ids [size, fields] and clicks [size] on the device `meta`."""

@@ -130,7 +130,7 @@ class Environments(Data):
         """
         try:
             env = gymnasium.make(self.id, **{**self.options, **options})
-        except gymnasium.error.UnregisteredEnv as error:
+        except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
             if close := near(self.id, gymnasium.registry):
                 raise ConfigError(f"dataset.id={shown(self.id)} is unknown;{did_you_mean(close)}") from None
             raise ConfigError(

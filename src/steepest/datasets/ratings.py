@@ -110,7 +110,7 @@ class Ratings(Data):
     def _rows(self, column: pyarrow.ChunkedArray, name: str) -> torch.Tensor:
         if column.null_count:
             raise ConfigError(
-                f"The column {name} of {self.file} lacks {column.null_count} ids; allowed are lines with one."
+                f"The column {name} of {self.file} has {column.null_count} empty fields; allowed is none."
             )
         return torch.from_numpy(np.unique(column.to_numpy(), return_inverse=True)[1]).long()
 

@@ -12,7 +12,7 @@ TEST_FRACTION = 0.2
 TEST_SEED = 0  # the test part is part of what this data set is, so no option changes it
 LEAST_WORDS = 5
 
-RULE = re.compile(r"^([*=\-~^\"#])\1{2,}$", re.MULTILINE)
+RULE = re.compile(r"^ *([*=\-~^\"#])\1{2,} *$", re.MULTILINE)
 """The line below a heading."""
 
 

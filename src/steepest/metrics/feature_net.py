@@ -31,7 +31,7 @@ class FeatureNet(nn.Module):
     8 px, three for 28 and 32 px.
 
     Args:
-        input_shape: (C, S, S) of one image.
+        input_shape: (C, H, W) of one image.
         num_classes: number of logits.
     """
 
@@ -39,20 +39,20 @@ class FeatureNet(nn.Module):
 
     def __init__(self, input_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
-        channels, side, _ = input_shape
+        channels, height, long = input_shape
         layers: list[nn.Module] = []
-        for level in range(len(halvings(side)) - 1):
+        for level in range(len(halvings(min(height, long))) - 1):
             width = 16 * 2**level
             layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
             layers.append(nn.MaxPool2d(2))
-            channels, side = width, side // 2
-        layers += [nn.Flatten(), nn.Linear(channels * side**2, NUM_FEATURES), nn.ReLU()]
+            channels, height, long = width, height // 2, long // 2
+        layers += [nn.Flatten(), nn.Linear(channels * height * long, NUM_FEATURES), nn.ReLU()]
         self.body, self.head = nn.Sequential(*layers), nn.Linear(NUM_FEATURES, num_classes)
         he_normal_(self)
         nn.init.kaiming_normal_(layers[-2].weight)  # type: ignore[arg-type]
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [B, 64] and logits [B, num_classes] of images, uint8 [B, C, S, S]."""
+        """Features [B, 64] and logits [B, num_classes] of images, uint8 [B, C, H, W]."""
         features = self.body(pixels.float() / 127.5 - 1)
         return features, self.head(features)
 
@@ -82,7 +82,7 @@ class Seen:
 
 @torch.no_grad()
 def look(net: FeatureNet, batches: Iterator[Tensor], device: torch.device) -> Seen:
-    """Let the net see batches of images, uint8 [B, C, S, S], in float32 on the device."""
+    """Let the net see batches of images, uint8 [B, C, H, W], in float32 on the device."""
     net = net.to(device).eval()
     with torch.autocast(device.type, enabled=False):
         features, logits = zip(*(net(pixels.to(device)) for pixels in batches), strict=True)
@@ -141,7 +141,7 @@ def accuracy_on(net: FeatureNet, data: Any, part: str) -> float:
 
 
 def pixels(data: Any, part: str, count: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of a part as it is: uint8 [B, C, S, S] and labels [B].
+    """Batches of a part as it is: uint8 [B, C, H, W] and labels [B].
 
     Args:
         data: an `ImageData` that is set up.

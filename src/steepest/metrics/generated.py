@@ -33,7 +33,8 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     arXiv:1911.07023): only distances with the same numbers of images are comparable.
 
     Args:
-        a, b: [n, d] and [m, d], at least two of each.
+        a: features [n, d], at least two.
+        b: features [m, d], at least two.
 
     Returns:
         Infinity where a feature is not finite.
@@ -55,8 +56,9 @@ def density_and_coverage(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> tup
     and larger for more.
 
     Args:
-        real, fake: features [n, d] and [m, d].
-        k: below n.
+        real: features [n, d].
+        fake: features [m, d].
+        k: the neighbour that a ball reaches to; n - 1 where that is less.
     """
     k = min(k, len(real) - 1)
     radii = torch.cat([block.kthvalue(k + 1).values for block in distances(real, real)])  # the nearest is itself

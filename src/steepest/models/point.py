@@ -13,7 +13,7 @@ class Point(nn.Module):
         start: where to begin, [d], from the dataset.
         spread: standard deviation of a random offset from there.
 
-    Wrong values raise `ConfigError`.
+    As the weights of any model it begins in single precision. Wrong values raise `ConfigError`.
     """
 
     def __init__(self, *, start: Tensor, spread: float = 0.0) -> None:

@@ -38,11 +38,9 @@ class ResNetGAN(Adversaries):
         spectral_norm: bool = True,
     ) -> None:
         channels, side = square_image("resnet_gan", input_shape)
-        sides, width = halvings(side), checks.whole("width", width)
+        sides, width, normalised = halvings(side), checks.whole("width", width), checks.flag("batch_norm", batch_norm)
         super().__init__(
-            Generator(
-                checks.whole("latent_dim", latent_dim), channels, 2 * width, sides, checks.flag("batch_norm", batch_norm)
-            ),
+            Generator(checks.whole("latent_dim", latent_dim), channels, 2 * width, sides, normalised),
             Discriminator(channels, width, sides),
             latent_dim,
         )
@@ -55,8 +53,10 @@ class Generator(nn.Sequential):
 
     def __init__(self, latent_dim: int, channels: int, width: int, sides: Sequence[int], batch_norm: bool) -> None:
         smallest = (width, sides[-1], sides[-1])
+        projection = nn.Linear(latent_dim, math.prod(smallest))
+        draw(projection, 1.0)
         super().__init__(
-            nn.Linear(latent_dim, math.prod(smallest)),
+            projection,
             nn.Unflatten(1, smallest),
             *(UpBlock(width, side, batch_norm) for side in reversed(sides[:-1])),
             norm(width, batch_norm),
@@ -64,7 +64,6 @@ class Generator(nn.Sequential):
             convolution(width, channels, gain=1.0),
             nn.Tanh(),
         )
-        draw(self[0], 1.0)
 
 
 class Discriminator(nn.Module):

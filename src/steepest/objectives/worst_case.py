@@ -16,9 +16,10 @@ class WorstCase(Objective):
         f(x) = L/4 ((x_1^2 + sum_{i<d} (x_i - x_{i+1})^2 + x_d^2) / 2 - x_1)
         x*_i = 1 - i / (d + 1),   f* = L/8 (1 / (d + 1) - 1)
 
-    From x = 0 the gradient shows one more variable a step, so that no such method is nearer to f* after
-    k <= (d - 1) / 2 steps than 3 L |x*|^2 / (32 (k + 1)^2) (theorem 2.1.7). The Hessian's eigenvalues are
-    L/4 (2 - 2 cos(j pi / (d + 1))), j = 1 ... d: between 0 and L.
+    From x = 0 a gradient shows one more variable a step, so that after k steps no such method is below
+    L/8 (1 / (k + 1) - 1), the least value where all later variables are 0. For k = (d - 1) / 2 this is a gap of at least
+    3 L |x*|^2 / (32 (k + 1)^2) (theorem 2.1.7). The Hessian's eigenvalues are L/2 (1 - cos(j pi / (d + 1))), j = 1 ... d:
+    between 0 and L.
 
     Args:
         dimension: d.

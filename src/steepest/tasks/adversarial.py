@@ -1,5 +1,7 @@
 """The losses of generator and discriminator, and the gradient penalty of the latter."""
 
+from dataclasses import dataclass, field
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +17,8 @@ def discriminator_loss(kind: str, real: Tensor, fake: Tensor) -> Tensor:
 
     Args:
         kind: one of `LOSSES`.
-        real, fake: logits [B].
+        real: logits [B].
+        fake: logits [B].
     """
     if kind == "hinge":
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
@@ -29,6 +32,41 @@ def generator_loss(kind: str, fake: Tensor) -> Tensor:
     hinge           - mean D(G(z))
     """
     return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
+
+
+@dataclass
+class Match:
+    """The discriminator's loss of a micro-batch, as a function of its parameters, and what was seen on the way.
+
+    Args:
+        discriminator: images [B, ...] to logits [B].
+        real: images [B, ...].
+        fake: generated images [B, ...], without graph.
+        kind: one of `LOSSES`.
+        penalty: weight of the `gradient_square`; 0: it is not taken.
+        share: factor on all of it.
+    """
+
+    discriminator: nn.Module
+    real: Tensor
+    fake: Tensor
+    kind: str
+    penalty: float
+    share: float
+    logits: tuple[Tensor, Tensor] = field(init=False)
+    """Of real and generated images, [B] each, without graph."""
+    square: Tensor | None = None
+
+    def __call__(self) -> Tensor:
+        """A scalar with its graph."""
+        real, fake = at_least_float(self.discriminator(self.real)), at_least_float(self.discriminator(self.fake))
+        self.logits = real.detach(), fake.detach()
+        loss = discriminator_loss(self.kind, real, fake)
+        if self.penalty:
+            square = gradient_square(self.discriminator, self.real)
+            self.square = square.detach()
+            loss = loss + self.penalty * square
+        return loss * self.share
 
 
 def gradient_square(discriminator: nn.Module, images: Tensor) -> Tensor:

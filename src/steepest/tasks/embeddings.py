@@ -43,9 +43,9 @@ class ByRarity(nn.Module):
         """Add a batch: rows int64 [B, fields], errors [B]."""
         rare = self.is_rare(rows)
         for name, chosen in (("rare", rare), ("frequent", ~rare)):
-            if count := int(chosen.sum()):
-                self.means[name].update(errors[chosen].mean(), weight=count)
-                self.numbers[name].update(count)
+            count = chosen.sum()
+            self.means[name].update((errors * chosen).sum() / count.clamp(min=1), weight=count)
+            self.numbers[name].update(count)
 
     def take(self) -> dict[str, tuple[Tensor, Tensor]]:
         """The mean error and the number of examples of `rare` and `frequent`, where there are some; and start anew."""

@@ -15,7 +15,7 @@ from steepest.datasets.images import ImageData
 from steepest.errors import ConfigError, shown
 from steepest.schedules.schedule import Schedule
 from steepest.tasks import manual
-from steepest.tasks.adversarial import LOSSES, at_least_float, discriminator_loss, generator_loss, gradient_square
+from steepest.tasks.adversarial import LOSSES, Match, at_least_float, generator_loss
 from steepest.tasks.averaging import Average
 from steepest.tasks.counters import Counters, RunningMean
 from steepest.tasks.gallery import Gallery
@@ -72,13 +72,15 @@ class GAN(QuickHooks, pl.LightningModule):
     headline = ("val/frechet_distance", "min")
     needs: ClassVar[dict[str, tuple[str, ...]]] = {
         "model": ("generator", "discriminator", "latent_dim"),
-        "dataset": ("input_shape", "plain", "num_classes"),
+        "dataset": ("input_shape", "num_classes"),
     }
     one_device = True
+    gain: Tensor
+    bias: Tensor
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         optimizer: Callable[[nn.Module], Optimizer],
         schedule: Schedule,
         total_steps: int,
@@ -104,14 +106,14 @@ class GAN(QuickHooks, pl.LightningModule):
         require(0 <= ema_decay < 1, "ema_decay", ema_decay, "numbers from 0 to below 1")
         require(num_samples is None or num_samples >= 2, "num_samples", num_samples, "null and whole numbers from 2")
         require_images(data)
-        self.model: Any = model
+        self.model = model
         self.optimizer, self.schedule = optimizer, schedule
         self.total_steps, self.plan, self.clip = total_steps, plan, clip
         self.adversarial, self.r1_gamma, self.r1_interval = loss, r1_gamma, r1_interval
         self.discriminator_steps, self.discriminator_lr_multiple = discriminator_steps, multiple
         self.automatic_optimization = False
-        self.average = Average(self.model.generator, ema_decay)
-        self.gallery = Gallery(data, self.model.latent_dim, num_samples, cache_dir)
+        self.average = Average(model.generator, ema_decay)
+        self.gallery = Gallery(data, model.latent_dim, num_samples, cache_dir)
         std, mean = 1 / (255 * data.plain.scale), -data.plain.shift / (255 * data.plain.scale)
         self.register_buffer("gain", 2 * std, persistent=False)
         self.register_buffer("bias", 2 * mean - 1, persistent=False)
@@ -137,7 +139,7 @@ class GAN(QuickHooks, pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Steps of the discriminator, and one of the generator."""
         real = self.rescaled(batch[0])
-        generator, discriminator = self.optimizers()  # type: ignore[misc]
+        generator, discriminator = self.optimizers()  # type: ignore[attr-defined]
         for turn in range(self.discriminator_steps):
             d_loss = self.discriminator_step(discriminator, real, turn)
         g_loss = self.generator_step(generator, real)
@@ -150,40 +152,33 @@ class GAN(QuickHooks, pl.LightningModule):
         """One step of the discriminator on images [B, C, H, W]; returns its mean loss."""
         done = self.counters.opt_step * self.discriminator_steps + turn
         penalty = self.r1_gamma / 2 * self.r1_interval if done % self.r1_interval == 0 else 0.0
-        seen: dict[int, tuple[Tensor, Tensor]] = {}
-        losses = []
         parts = real.tensor_split(self.plan.accumulate)
-        for number, (x, z) in enumerate(zip(parts, self.latents(real), strict=True)):
+        matches = []
+        for x, z in zip(parts, self.latents(real), strict=True):
             with torch.no_grad():
                 fake = self.model.generator(z)
             share = len(x) * len(parts) / len(real)  # micro-batches may differ by one in size
-            losses.append(partial(self.discriminator_loss, x, fake, penalty, share, partial(seen.__setitem__, number)))
-        loss = manual.step(self, optimizer, losses, self.model.discriminator.parameters())
+            matches.append(Match(self.model.discriminator, x, fake, self.adversarial, penalty, share))
+        loss = manual.step(self, optimizer, matches, self.model.discriminator.parameters())
         optimizer.zero_grad()
-        real_logits, fake_logits = (torch.cat(logits) for logits in zip(*seen.values(), strict=True))
-        right = (real_logits > 0).float().mean() + (fake_logits < 0).float().mean()
-        found = {"d_loss": loss, "d_real": real_logits.mean(), "d_fake": fake_logits.mean(), "d_accuracy": right / 2}
-        for name, value in found.items():
-            self.train_means[name].add(value)
+        self.note(loss, matches)
         return loss
 
-    def discriminator_loss(
-        self, real: Tensor, fake: Tensor, penalty: float, share: float, note: Callable[[Any], None]
-    ) -> Tensor:
-        """The loss of a micro-batch, with its graph; `note` is given the logits."""
-        discriminator = self.model.discriminator
-        logits = at_least_float(discriminator(real)), at_least_float(discriminator(fake))
-        note([part.detach() for part in logits])
-        loss = discriminator_loss(self.adversarial, *logits)
-        if penalty:
-            square = gradient_square(discriminator, real)
-            self.train_means["gradient_square"].add(square.detach())
-            loss = loss + penalty * square
-        return loss * share
+    def note(self, loss: Tensor, matches: list[Match]) -> None:
+        """Count in what a step of the discriminator has shown."""
+        real, fake = (torch.cat(logits) for logits in zip(*(match.logits for match in matches), strict=True))
+        right = torch.cat([real > 0, fake < 0]).float().mean()
+        found = {"d_loss": loss, "d_real": real.mean(), "d_fake": fake.mean(), "d_accuracy": right}
+        for name, value in found.items():
+            self.train_means[name].add(value)
+        for match in matches:
+            if match.square is not None:
+                self.train_means["gradient_square"].add(match.square)
 
     def generator_step(self, optimizer: Any, real: Tensor) -> Tensor:
         """One step of the generator, with as many images as are given; returns its mean loss."""
-        losses = [partial(self.generator_loss, z, len(z) * self.plan.accumulate / len(real)) for z in self.latents(real)]
+        parts = self.latents(real)
+        losses = [partial(self.generator_loss, z, len(z) * len(parts) / len(real)) for z in parts]
         loss = manual.step(self, optimizer, losses, self.model.generator.parameters())
         optimizer.zero_grad()
         self.train_means["g_loss"].add(loss)
@@ -236,6 +231,11 @@ class GAN(QuickHooks, pl.LightningModule):
         """Generated images beside real ones, how they came about, and what the distances were measured with."""
         return self.gallery.pictures(self.evaluated, self.device)
 
+    def predict_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> dict[str, Tensor]:
+        """For each real image [B]: its class, and the discriminator's logit."""
+        images, target = batch
+        return {"target": target, "logit": self.model.discriminator(self.rescaled(images)).float()}
+
     def configure_optimizers(self) -> list[Optimizer]:
         """One of the generator, one of the discriminator; the schedule is a function of the step (see `manual`)."""
         made = [self.optimizer(self.model.generator), self.optimizer(self.model.discriminator)]
@@ -264,6 +264,11 @@ def require_images(data: Any) -> None:
     """Raise ConfigError for data that a generator should not imitate."""
     if not isinstance(data, ImageData):
         raise ConfigError(f"dataset={data.name} has no images for task=gan; allowed is a data set of images.")
+    if min(data.num_val, data.num_test) < 2:
+        raise ConfigError(
+            f"dataset={data.name} has {data.num_val} validation and {data.num_test} test images, which task=gan cannot "
+            "measure distances to; allowed are 2 or more of each."
+        )
     if padding := data.augmented.crop_padding:
         raise ConfigError(
             f"dataset.crop_padding={padding} gives images black borders, which task=gan would learn; allowed is 0."

@@ -172,8 +172,7 @@ class NegativeSampling(QuickHooks, pl.LightningModule):
 
     def pictures(self) -> dict[str, str]:
         """Words from frequent to rare, each with those nearest to it."""
-        last = len(self.words) - 1
-        numbers = sorted({round(last ** (step / 29)) for step in range(30)})
+        numbers = sorted({round(len(self.words) ** (step / 29)) - 1 for step in range(30)})
         nearest = self.nearest(torch.tensor(numbers, device=self.device), self.neighbours).tolist()
         width = max(len(self.words[number]) for number in numbers)
         lines = [
