@@ -1,5 +1,4 @@
 import gzip
-import inspect
 import io
 import os
 import pickle
@@ -25,9 +24,9 @@ from steepest.datasets import encoded
 from steepest.datasets.cache import DecodedCache
 from steepest.datasets.data import MissingDataError
 from steepest.datasets.decode import Decoder
-from steepest.datasets.images import ImageData
 from steepest.datasets.stream import StreamedImages
 from steepest.errors import ConfigError
+from steepest.signature import signature
 
 DATA = Path(os.environ.get("STEEPEST_DATA_DIR", "no data"))
 NAMES = sorted(file.stem for file in (conf_dir() / "dataset").glob("*.yaml"))
@@ -116,11 +115,7 @@ def local(path, cache, **values):
 def test_the_yaml_states_every_argument_and_the_data_set_is_named_after_it(name):
     node = OmegaConf.load(yaml_of(name))
     target = get_class(node.pop("_target_"))
-    arguments = inspect.signature(target).parameters
-    if any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values()):
-        arguments = {**arguments, **inspect.signature(ImageData).parameters}
-    named = {name for name, argument in arguments.items() if argument.kind is not argument.VAR_KEYWORD}
-    assert set(node) == named
+    assert set(node) == set(signature(target).types)
     assert node.name == name
 
 

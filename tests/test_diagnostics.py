@@ -31,7 +31,7 @@ from steepest.tasks.classification import Classification
 from steepest.train import train
 
 TWO = pytest.mark.skipif(cores() < 2, reason="two ranks need two cores")
-QUICK = ["threads=1", "logger=none", "callbacks=none", "dataset=digits"]
+QUICK = ["threads=1", "logger=none", "callbacks=none"]
 NODE = "+callbacks.diagnostics={_target_: steepest.callbacks.diagnostics.Diagnostics, every: 2}"
 seeds = st.integers(0, 2**31)
 
@@ -60,9 +60,8 @@ def test_plain_gradient_descent_goes_down_the_gradient():
     module = nn.Linear(3, 1)
     before = {name: p.detach().clone().double() for name, p in module.named_parameters()}
     found = stepped(module, torch.optim.SGD(module.parameters(), lr=0.1), regression)
-    assert list(found)[:5] == [
-        f"layers/weight/{n}" for n in ("grad_rms", "weight_rms", "update_rms", "update_ratio", "cosine")
-    ]
+    measures = ("grad_rms", "weight_rms", "update_rms", "update_ratio", "cosine")
+    assert list(found)[:5] == [f"layers/weight/{measure}" for measure in measures]
     for name, p in module.named_parameters():
         gradient, place = p.grad.double(), f"layers/{name}"
         rms = math.sqrt(float((gradient**2).mean()))
@@ -125,9 +124,8 @@ def test_layers_without_gradient_frozen_and_zero_ones_are_left_out_or_without_ra
 def test_bfloat16_is_measured_in_float32():
     module = nn.Linear(2, 1, bias=False).bfloat16()
     nn.init.ones_(module.weight)
-    found = stepped(
-        module, torch.optim.SGD(module.parameters(), lr=1 / 128), lambda m: m(torch.ones(1, 2).bfloat16()).sum()
-    )
+    optimizer = torch.optim.SGD(module.parameters(), lr=1 / 128)
+    found = stepped(module, optimizer, lambda m: m(torch.ones(1, 2).bfloat16()).sum())
     assert found["layers/weight/update_rms"] == pytest.approx(1 / 128)  # two steps of bfloat16 below 1
 
 
@@ -182,7 +180,7 @@ def accumulated(task, batches, scale=1.0):
         (task.loss(batch) / len(batches) * scale).backward()
         micro.add(len(batch[0]), scale)
     for p in task.parameters():
-        p.grad = p.grad.coalesce() / scale if p.grad.is_sparse else p.grad / scale
+        p.grad = None if p.grad is None else p.grad / scale
     return micro.estimates()
 
 
@@ -251,9 +249,10 @@ def test_batches_that_have_halves(batch, has):
 # --- curvature ---
 
 
-@given(
-    seeds, st.sampled_from([[5.0, 1.0, 0.1], [3.0, -7.0, 1.0], [-1.0, -2.0, -9.0], [0.0, 0.0, 0.0], [4.0, -3.9, 0.0]])
-)
+SPECTRA = [[5.0, 1.0, 0.1], [3.0, -7.0, 1.0], [-1.0, -2.0, -9.0], [0.0, 0.0, 0.0], [4.0, -3.9, 0.0]]
+
+
+@given(seeds, st.sampled_from(SPECTRA))
 @settings(max_examples=25, deadline=None)
 def test_the_largest_eigenvalue_of_a_quadratic(seed, values):
     generator = torch.Generator().manual_seed(seed)
@@ -316,30 +315,29 @@ def measured(folder):
 def other_content(folder):
     """All of a run but what the callback adds."""
     checkpoint = torch.load(folder.checkpoint("last"), weights_only=True)
-    callbacks = {
-        name: state for name, state in checkpoint["callbacks"].items() if name not in ("Diagnostics", "Recorder")
-    }
-    rows = [
-        row for row in timeless(folder.rows()) if "train/initial_loss" not in row and "train/update_cosine" not in row
-    ]
+    own = ("Diagnostics", "Recorder")  # the second knows the latest metrics
+    callbacks = {name: state for name, state in checkpoint["callbacks"].items() if name not in own}
+    added = {"train/initial_loss", "train/update_cosine"}
+    rows = [row for row in timeless(folder.rows()) if not added & row.keys()]
     checkpoint["run"] = {key: value for key, value in checkpoint["run"].items() if key != "metrics_bytes"}
     return {"checkpoint": timeless({**checkpoint, "callbacks": callbacks}), "rows": rows}
 
 
 FEW = ["budget={steps:6,epochs:null,examples:null}", "log.every=3", "validation.every=5"]
 SHARP = NODE.replace("every: 2", "every: 2, sharpness: true, power_iterations: 3")
+TINY = ["model.depth=1", "model.dim=16", "model.heads=2", "batch.size=16"]
 RUNS = {
     "cnn": (["model=cnn"], NODE),
     "dropout": (["model=mlp", "model.dropout=0.3", "optimizer=adamw", "clip.norm=0.1"], SHARP),
     "accumulation": (["model=mlp", "model.batch_norm=true", "batch.size=64", "batch.micro_size=16"], SHARP),
     "full": (["model=mlp", "batch=full", "batch.micro_size=431", "dataset.crop_padding=1"], NODE),
-    "attention": (["model=vit", "model.dropout=0.1", "optimizer=adam"], SHARP),
+    "attention": (["model=vit", *TINY, "model.dropout=0.1", "optimizer=adam"], SHARP),
     "recurrent": (["model=lstm"], SHARP),
     "kfac": (["model=mlp", "optimizer=kfac"], SHARP),
     "lbfgs": (["model=mlp", "model.dropout=0.2", "optimizer=lbfgs"], NODE),
     "newton": (["model=logistic", "optimizer=newton", "batch.size=16", "dataset.validation_fraction=0.9"], NODE),
     "schedule_free": (["model=mlp", "optimizer=schedule_free_adamw"], NODE),
-    "routed": (["model=vit", "optimizer=soap", "routing=matrices"], NODE),
+    "routed": (["model=vit", *TINY, "optimizer=soap", "routing=matrices"], NODE),
     "double": (["model=mlp", "precision=fp64"], SHARP),
     "bf16": (["model=mlp", "precision=bf16_mixed"], SHARP),
 }
@@ -384,8 +382,7 @@ DOMAINS = {
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_every_domain_has_its_layers(domain):
-    words = [word for word in QUICK if word != "dataset=digits"]
-    words += [f"experiment={domain}", "schedule=constant", *DOMAINS[domain]]
+    words = [f"experiment={domain}", "schedule=constant", *DOMAINS[domain]]
     folder = assert_same_training(words, NODE)
     rows = measured(folder)
     assert [row["opt_step"] for row in rows] == [1, 2, 4, 6]
@@ -454,12 +451,12 @@ def test_what_is_switched_off_is_not_measured(what):
 def test_what_cannot_be_measured_is_said_once(monkeypatch):
     def no_second_derivative(self, batch):
         x, y = batch
-        return Cubed.apply(self.model(x)).mean() + (self.model(x) - y[:, None]).square().mean()
+        return (Cubed.apply(self.model(x)) - y[:, None]).square().mean()
 
     monkeypatch.setattr(Classification, "loss", no_second_derivative)
     folder = run(*FEW, "model=mlp", "optimizer.lr=1e-4", node=SHARP)
     assert folder.status["status"] == "finished"
-    assert folder.log_file.read_text().count("callbacks.diagnostics.sharpness is left out: no second") == 1
+    assert folder.log_file.read_text().count("callbacks.diagnostics.sharpness is left out: trying to") == 1
     assert all("train/sharpness" not in row for row in measured(folder))
     assert "train/grad_variance" in measured(folder)[0]
 
@@ -476,8 +473,6 @@ class Cubed(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, g):
         [x] = ctx.saved_tensors
-        if torch.is_grad_enabled() or g.requires_grad:
-            raise RuntimeError("no second derivative")
         return 3 * x**2 * g
 
 
@@ -487,8 +482,8 @@ class Cubed(torch.autograd.Function):
         ("every: 0", "callbacks.diagnostics.every=0 is not a duration"),
         ("every: 1.5", "callbacks.diagnostics.every=1.5 is not a duration"),
         ("every: often", "callbacks.diagnostics.every=often is not a duration"),
-        ("layers: 3", "callbacks.diagnostics.layers=3 is not possible; allowed are true and false"),
-        ("sharpness: null", "callbacks.diagnostics.sharpness=null is not possible; allowed are true and false"),
+        ("layers: 3", "callbacks.diagnostics.layers=3 is not possible; allowed is true or false"),
+        ("sharpness: null", "callbacks.diagnostics.sharpness=null is not possible; allowed is true or false"),
         ("power_iterations: 0", "callbacks.diagnostics.power_iterations=0 is not possible; allowed is an integer of 1"),
         ("power_iterations: 2.0", "callbacks.diagnostics.power_iterations=2.0 is not possible"),
         ("power: 2", "power"),
@@ -562,18 +557,12 @@ def test_what_is_evaluated_aside_leaves_nothing_behind():
 # --- resume, ranks ---
 
 
-@pytest.mark.parametrize(
-    "words", [["model=mlp", "model.dropout=0.2"], ["model=cnn", "batch.size=64", "batch.micro_size=32"]]
-)
+KILLED = [["model=mlp", "model.dropout=0.2"], ["model=cnn", "batch.size=64", "batch.micro_size=32"]]
+
+
+@pytest.mark.parametrize("words", KILLED)
 def test_a_killed_run_has_the_rows_of_one_that_was_left_alone(words):
-    words = [
-        *words,
-        "dataset=digits",
-        "logger=none",
-        "budget={steps:20,epochs:null}",
-        "log.every=4",
-        "validation.every=7",
-    ]
+    words = [*words, "logger=none", "budget={steps:20,epochs:null}", "log.every=4", "validation.every=7"]
     words += ["checkpoint.every_steps=5", SHARP.replace("every: 2", "every: 3")]
     alone, moments = killed(words, runs_dir="alone")
     folder, _ = killed(words, [moments // 2, moments // 3], runs_dir="killed")
@@ -582,10 +571,11 @@ def test_a_killed_run_has_the_rows_of_one_that_was_left_alone(words):
     assert differences(timeless(alone.summary), timeless(folder.summary)) == []
 
 
+STRATEGIES = {"ddp": ["trainer=ddp_cpu"], "fsdp2": ["trainer=fsdp2", "trainer.accelerator=cpu"]}
+
+
 @TWO
-@pytest.mark.parametrize(
-    "strategy", [["trainer=ddp_cpu"], ["trainer=fsdp2", "trainer.accelerator=cpu"]], ids=["ddp", "fsdp2"]
-)
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
 def test_two_ranks_measure_what_one_does(strategy):
     words = ["model=mlp", "budget={steps:4,epochs:null}", "batch.size=100", "optimizer.lr=0.01", "log.norms=false"]
     alone, together = run(*words, node=SHARP), run(*words, *strategy, node=SHARP)

@@ -260,12 +260,18 @@ def test_turns_and_a_blank_batch():
     ("words", "said"),
     [
         ("dataset.id=CartPol-v1", "dataset.id=CartPol-v1 is unknown; did you mean CartPole-v1"),
-        ("dataset.id=zzzzzzzzzzzz-v1", "dataset.id=zzzzzzzzzzzz-v1 is unknown (Environment `zzzzzzzzzzzz` doesn't exist); "),
+        (
+            "dataset.id=zzzzzzzzzzzz-v1",
+            "dataset.id=zzzzzzzzzzzz-v1 is unknown (Environment `zzzzzzzzzzzz` doesn't exist); ",
+        ),
         ("dataset.id=Taxi-v3", "dataset.id=Taxi-v3 is unknown; did you mean Taxi-v4"),
         ("dataset.id=CartPole-v77", "dataset.id=CartPole-v77 is unknown; did you mean CartPole-v"),
         ("dataset.id=os:X-v1", "would run the module os; allowed are ids without a module, or --allow-target os."),
         ("dataset.id='a b'", "dataset.id=a b with dataset.options={} cannot be made (Malformed environment ID: a b"),
-        ("+dataset.options.wind=3", "with dataset.options={wind: 3} cannot be made (CartPoleEnv.__init__() got an unexp"),
+        (
+            "+dataset.options.wind=3",
+            "with dataset.options={wind: 3} cannot be made (CartPoleEnv.__init__() got an unexp",
+        ),
         ("+dataset.options.max_episode_steps=0", "cannot be made (Expect the `max_episode_steps` to be positive"),
         ("+dataset.options.render_mode=human", "allowed are arguments of gymnasium.make other than render_mode."),
         ("dataset.num_envs=0", "dataset.num_envs=0 is not possible; allowed are whole numbers from 1."),
@@ -287,7 +293,9 @@ def test_what_cannot_be_had_is_one_sentence(words, said):
 @pytest.mark.parametrize(("name", "package"), [("Ant-v5", "mujoco"), ("LunarLander-v3", "Box2D")])
 def test_a_package_that_is_missing_is_named(name, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    for module in [module for module in sys.modules if module.startswith(("gymnasium.envs.mujoco", "gymnasium.envs.box2d"))]:
+    for module in [
+        module for module in sys.modules if module.startswith(("gymnasium.envs.mujoco", "gymnasium.envs.box2d"))
+    ]:
         monkeypatch.delitem(sys.modules, module)
     with pytest.raises(ConfigError, match=rf"dataset.id={name} needs a package that is not installed \(.*{package}"):
         data("experiment=rl", "dataset=gymnasium", f"dataset.id={name}")
@@ -301,5 +309,7 @@ def test_actions_without_a_policy_are_named():
     with pytest.raises(ConfigError, match="CartPole-v1 has 2 actions to choose from; allowed is a model for such"):
         _ = data("experiment=rl").action_size
     for space in (gymnasium.spaces.MultiDiscrete([2, 2]), gymnasium.spaces.Box(0, 1, (2, 2))):
-        with pytest.raises(ConfigError, match=r"dataset.id=x has actions of the kind .*; allowed are environments with"):
+        with pytest.raises(
+            ConfigError, match=r"dataset.id=x has actions of the kind .*; allowed are environments with"
+        ):
             usable(space, "x")

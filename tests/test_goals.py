@@ -20,7 +20,7 @@ GOALS = [
     ("experiment=fashion_mnist_resnet", "test/accuracy", operator.ge, 0.92, 600),
     ("experiment=cifar10_resnet", "test/accuracy", operator.ge, 0.87, 900),
     ("experiment=sst2_transformer", "test/accuracy", operator.ge, 0.80, None),
-    ("experiment=shakespeare_gpt tuned=true", "val/loss", operator.le, 1.88, None),
+    ("experiment=shakespeare_gpt", "val/loss", operator.le, 1.88, None),
     ("experiment=movielens_mf", "test/rmse", operator.le, 0.88, None),
 ]
 RETURNS = [("experiment=rl", 475), ("experiment=rl dataset=acrobot", -90)]

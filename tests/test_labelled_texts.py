@@ -288,7 +288,7 @@ def test_no_dropout_draws_nothing():
         ({"validation_fraction": 1}, "dataset.validation_fraction=1"),
         ({"split_seed": -1}, "dataset.split_seed=-1"),
         ({"validation_part": "train"}, "dataset.validation_part=train .*allowed are null, validation and test"),
-        ({"test_part": None}, "dataset.test_part=None .*allowed are validation and test"),
+        ({"test_part": None}, "dataset.test_part=null .*allowed are validation and test"),
         (
             {"test_part": "validation"},
             "dataset.test_part=validation is not among the files .*which hold test and train",

@@ -295,30 +295,43 @@ def by_loops(q, k, v, causal, seen):
     return out
 
 
+both_ways = pytest.mark.parametrize("compute", [attention, plain_attention])
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("plain_up_to", [0, 128])
-def test_attention_is_the_formula(causal, masked, plain_up_to, monkeypatch):
-    monkeypatch.setattr(attentions, "PLAIN_UP_TO", plain_up_to)
+@both_ways
+def test_attention_is_the_formula(causal, masked, compute):
     seen = torch.tensor([[True, True, False, True, True], [True, False, True, False, False]]) if masked else None
     q, k, v = heads()
-    np.testing.assert_allclose(attention(q, k, v, causal, seen).numpy(), by_loops(q, k, v, causal, seen), atol=1e-12)
+    np.testing.assert_allclose(compute(q, k, v, causal, seen).numpy(), by_loops(q, k, v, causal, seen), atol=1e-12)
 
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-def test_both_ways_of_attention_have_the_same_first_and_second_derivatives(causal, masked, monkeypatch):
+def test_both_ways_of_attention_have_the_same_first_and_second_derivatives(causal, masked):
     seen = torch.tensor([[True, True, False, True], [True, False, True, True]]) if masked else None
     inputs = [x.requires_grad_() for x in heads(length=4)]
     found = []
-    for plain_up_to in (0, 128):
-        monkeypatch.setattr(attentions, "PLAIN_UP_TO", plain_up_to)
+    for compute in (attention, plain_attention):
         with sdpa_kernel(SDPBackend.MATH):
-            out = attention(*inputs, causal, seen).square().sum()
+            out = compute(*inputs, causal, seen).square().sum()
             first = torch.autograd.grad(out, inputs, create_graph=True)
             second = torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
         found.append([*first, *second])
     torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("length", [5, 64, 600])
+def test_bfloat16_is_computed_by_the_formula_where_that_is_faster(length, monkeypatch):
+    q, k, v = heads(length, batch=1, dtype=torch.bfloat16)
+    used = []
+    monkeypatch.setattr(attentions, "plain_attention", lambda *given: used.append(given) or plain_attention(*given))
+    found = attention(q, k, v, True)
+    assert bool(used) == (length <= attentions.PLAIN_UP_TO)
+    torch.testing.assert_close(
+        found.double(), attention(q.double(), k.double(), v.double(), True), atol=0.02, rtol=0.02
+    )
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -328,11 +341,12 @@ def test_gradients_of_attention_are_those_of_finite_differences(causal):
     assert torch.autograd.gradgradcheck(lambda q, k, v: plain_attention(q, k, v, causal), inputs)
 
 
-def test_attention_dropout_keeps_the_mean():
+@both_ways
+def test_attention_dropout_keeps_the_mean(compute):
     q, k, v = (x.expand(64, 32, 5, 4) for x in heads(batch=1, number=1, dtype=torch.float32))
     torch.manual_seed(0)
-    dropped = attention(q, k, v, False, dropout=0.5)
-    torch.testing.assert_close(dropped.mean((0, 1)), attention(q, k, v, False)[0, 0], atol=0.08, rtol=0)
+    dropped = compute(q, k, v, False, dropout=0.5)
+    torch.testing.assert_close(dropped.mean((0, 1)), compute(q, k, v, False)[0, 0], atol=0.08, rtol=0)
     assert not torch.equal(dropped[0], dropped[1])
 
 

@@ -196,7 +196,7 @@ class TestTheory:
         function = objective("worst_case", "dataset.dimension=31", "dataset.lipschitz=4")
         A = hessian(function, function.start)
         b, x = -gradient(function, function.start), function.start
-        space = torch.stack([torch.linalg.matrix_power(A, k) @ b for k in range(steps)], 1)
+        space, _ = torch.linalg.qr(torch.stack([torch.linalg.matrix_power(A, k) @ b for k in range(steps)], 1))
         x = space @ torch.linalg.lstsq(space.T @ A @ space, space.T @ b).solution
         assert function.value(x).item() == pytest.approx(4 / 8 * (1 / (steps + 1) - 1))
         if 2 * steps + 1 == 31:

@@ -1,18 +1,14 @@
 """PPO and DQN: their formulas by hand, their accounting, exact resumes, and that they learn."""
 
 import collections
-import copy
 import io
-import json
 import logging
 import math
 import sys
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from gymnasium.spaces import Box, Discrete
 from hypothesis import given, settings
@@ -30,13 +26,13 @@ from steepest.evaluate import evaluate_command, predict_command
 from steepest.launchers.machine import settle
 from steepest.runs.folder import RunFolder
 from steepest.tasks.advantages import advantages
-from steepest.tasks.dqn import Lesson
 from steepest.tasks.policies import Categorical, Gaussian
 from steepest.tasks.ppo import Experience
 from steepest.tasks.replay import Replay, Transitions
 from steepest.train import train
 
 QUIET = ["callbacks=none", "logger=none", "threads=1", "dataset.val_episodes=2", "dataset.test_episodes=3"]
+QUIET += ["validation.every=1.0"]
 SMALL = ["task.num_steps=16", "batch.size=16", "dataset.num_envs=2", "task.epochs=2", "model.hidden=[8]"]
 PPO = ["experiment=rl", *QUIET, *SMALL, "log.every=1"]
 DQN = ["experiment=rl_dqn", *QUIET, "model.hidden=[8]", "task.learning_starts=40", "task.buffer_size=64"]
@@ -50,9 +46,9 @@ def assembled(*words):
 
 
 def run(*words):
-    cfg = compose(list(words))
-    train(cfg)
-    [path] = Path(cfg.paths.runs_dir).glob("r*")
+    runs_dir = f"runs{len(list(Path().glob('runs*')))}"
+    train(compose([*words, f"paths.runs_dir={runs_dir}"]))
+    [path] = Path(runs_dir).glob("r*")
     return RunFolder(path)
 
 
@@ -113,7 +109,7 @@ class Value(nn.Module):
         return observations[:, :2] * 0.1 + self.zero
 
     def value(self, observations):
-        return (observations * torch.tensor([3.0, -1.0, 7.0, 2.0])).sum(-1) + self.zero
+        return (observations * torch.tensor([3.0, -1.0, 7.0, 2.0])).sum(-1)
 
     def __init__(self):
         super().__init__()
@@ -266,7 +262,7 @@ def test_every_epoch_takes_every_step_of_a_rollout_once_and_each_in_another_orde
 def test_examples_are_steps_of_the_environments():
     parts = assembled(*PPO, "budget.examples=100")
     assert parts.total_steps == math.ceil(100 / 8)  # 2 x 16 steps for 2 epochs of 2 minibatches
-    folder = run(*PPO, "budget.examples=100", "validation.every=1.0")
+    folder = run(*PPO, "budget.examples=100")
     rows = training(folder)
     assert [row["examples"] for row in rows] == [32] * 4 + [64] * 4 + [96] * 4 + [128]
     assert [row["opt_step"] for row in rows] == [row["grad_evals"] for row in rows] == list(range(1, 14))
@@ -282,15 +278,287 @@ def test_a_policy_that_went_too_far_learns_nothing_more_from_the_rollout():
     assert [row["grad_evals"] for row in rows] == [1, 2, 2, 2, 2, 2, 3, 4, 4, 4, 4, 4, 5, 6]
     assert [row["examples"] for row in rows] == [32] * 6 + [64] * 6 + [96] * 2
     assert all(math.isfinite(row["train/loss"]) for row in rows)
-    # Without a step the policy stays where it is.
-    assert rows[3]["train/update_norm"] == 0 if "train/update_norm" in rows[3] else True
+    assert ["train/update_norm" in row for row in rows[:7]] == [True, True, False, False, False, False, True]
 
 
 def test_micro_batches_give_the_step_of_the_whole_minibatch():
-    whole, parts = (weights(run(*PPO, "budget.steps=6", *more)) for more in ([], ["batch.micro_size=4", "name=parts"]))
+    whole, parts = (weights(run(*PPO, "budget.steps=6", *more)) for more in ([], ["batch.micro_size=4"]))
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value, rtol=1e-3, atol=1e-5)
 
 
 def weights(folder):
     return torch.load(folder.checkpoint("last"), weights_only=True)["state_dict"]
+
+
+# DQN.
+
+
+@settings(deadline=None)
+@given(st.integers(3, 9), st.lists(st.integers(1, 3), max_size=12))
+def test_the_memory_holds_the_latest_transitions(capacity, sizes):
+    replay, expected, random = Replay(capacity, (2,)), collections.deque(maxlen=capacity), np.random.default_rng(0)
+    for size in sizes:
+        new = Transitions(
+            random.random((size, 2), np.float32),
+            random.integers(9, size=size),
+            random.random(size, np.float32),
+            random.random((size, 2), np.float32),
+            random.random(size) < 0.5,
+        )
+        replay.add(*new)
+        expected.extend(float(x) for x in new.rewards)
+    assert len(replay) == len(expected)
+    if not sizes:
+        return
+    file = io.BytesIO()
+    torch.save(replay.state_dict(), file)
+    file.seek(0)
+    again = Replay(capacity, (2,))
+    again.load_state_dict(torch.load(file, weights_only=True))
+    for memory in (replay, again):
+        drawn = memory.draw(np.random.default_rng(1), 300)
+        assert {float(x) for x in drawn.rewards} == set(expected)
+        assert [x.dtype for x in drawn] == [torch.float32, torch.int64, torch.float32, torch.float32, torch.bool]
+    one, other = (memory.draw(np.random.default_rng(2), 5) for memory in (replay, again))
+    assert all(map(torch.equal, one, other))
+
+
+class Table(nn.Module):
+    """Q(s, a) = s w_a for the first number of an observation."""
+
+    def __init__(self, *w):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(w))
+
+    def forward(self, observations):
+        return observations[:, :1] * self.w
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_the_target_by_hand(double):
+    task = assembled(*DQN, "task.gamma=0.5", f"task.double={double}", "task.criterion=huber").task
+    task.model, task.target = Table(1.0, 3.0), [Table(10.0, -10.0)]
+    task.learning_starts = 0
+    s, s_next = (torch.tensor([[x, 0.0, 0, 0] for x in xs]) for xs in ([1.0, 1.0, 2.0], [2.0, 5.0, -1.0]))
+    actions, rewards = torch.tensor([0, 1, 1]), torch.tensor([1.0, 1.0, 3.0])
+    lesson = task.lesson(Transitions(s, actions, rewards, s_next, torch.tensor([False, True, False])))
+    if double:  # Q prefers action 1 where s' > 0 and action 0 elsewhere
+        expected = [1 + 0.5 * -20.0, 1.0, 3 + 0.5 * -10.0]
+    else:
+        expected = [1 + 0.5 * 20.0, 1.0, 3 + 0.5 * 10.0]
+    assert lesson.targets.tolist() == expected
+    Q = [1.0, 3.0, 6.0]
+    errors = [abs(q - y) for q, y in zip(Q, expected, strict=True)]
+    huber = sum(e - 0.5 if e > 1 else e * e / 2 for e in errors) / 3
+    assert float(task.loss(lesson).detach()) == pytest.approx(huber)
+    task.criterion = "mse"
+    assert float(task.loss(lesson).detach()) == pytest.approx(sum(e * e for e in errors) / 3)
+
+
+def test_the_target_network_follows_in_its_rhythm():
+    parts = assembled(*DQN, "task.target_rate=0.5")
+    task = parts.task
+    task.model, task.target = Table(1.0, 3.0), [Table(0.0, 0.0)]
+    task.follow()
+    assert task.target[0].w.tolist() == [0.5, 1.5]
+    seen = []
+    follow = type(task).follow
+    task.follow = lambda: seen.append(task.counters.examples) or follow(task)
+    task.optimizers = lambda: None
+    step = "steepest.tasks.dqn.manual.step"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, lambda *args: torch.tensor(0.0))
+        for _ in range(8):
+            task.training_step(None, 0)
+    # The first step comes with the 40 before learning starts; the target follows after every 30.
+    assert task.counters.examples == 120
+    assert seen == [50, 60, 90, 120]
+
+
+def test_random_actions_become_rarer():
+    parts = assembled(*DQN, "budget.examples=240", "task.start_epsilon=0.9", "task.exploration_fraction=0.5")
+    task = parts.task
+    assert parts.total_steps == 20  # 40 steps before, then 10 for each
+    assert task.epsilon(0) == pytest.approx(0.9)
+    assert task.epsilon(60) == pytest.approx(0.475)
+    assert task.epsilon(120) == task.epsilon(10**9) == pytest.approx(0.05)
+    assert assembled(*DQN, "task.exploration_fraction=0").task.epsilon(0) == pytest.approx(0.05)
+    task.model = Table(0.0, 0.0)
+    task.start_epsilon = task.end_epsilon = 0.0
+    task.explore(30, np.random.default_rng(0))
+    drawn = task.replay.draw(np.random.default_rng(0), 200)
+    assert set(drawn.actions.tolist()) == {0}  # the first of equals
+    assert drawn.terminated.any()
+    after = drawn.successors[drawn.terminated]
+    assert (after[:, 2].abs() > 0.2).all()  # where the pole fell, not where the next episode began
+
+
+def test_steps_before_learning_count_as_examples():
+    folder = run(*DQN, "budget.examples=100")
+    assert [row["examples"] for row in training(folder)] == [50, 60, 70, 80, 90, 100]
+    assert folder.summary["opt_steps"] == folder.summary["grad_evals"] == 6
+    assert {"train/q", "train/epsilon"} <= training(folder)[0].keys()
+
+
+# Both.
+
+SCENARIOS = {
+    "ppo": [*PPO, "budget.steps=26", "validation.every=9", "checkpoint.every_steps=3", "task.target_kl=0.0005"],
+    "vectorized": [*PPO, "dataset=cartpole_vectorized", "budget.steps=14", "validation.every=9", "optimizer=lion"],
+    "dqn": [*DQN, "budget.steps=20", "validation.every=7", "checkpoint.every_steps=3"],
+    "double": [*DQN, "budget.steps=12", "validation.every=7", "optimizer=schedule_free_adamw", "precision=fp64"],
+}
+SCENARIOS["dqn"] += ["dataset=acrobot", "dataset.num_envs=2", "+dataset.options.max_episode_steps=25"]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_killed_run_ends_as_one_that_was_left_alone(scenario):
+    words = SCENARIOS[scenario]
+    alone, moments = killed(words, runs_dir="alone")
+    expected = content(alone)
+    assert expected["status"] == "finished"
+    kills = [moments // 3, moments // 4]
+    folder, _ = killed(words, kills, runs_dir="killed")
+    assert "\n".join(differences(expected, content(folder))) == ""
+
+
+@pytest.mark.parametrize("words", [PPO, DQN])
+def test_validation_changes_nothing(words):
+    often, once = (run(*words, "budget.steps=7", f"validation.every={every}") for every in (1, 7))
+    one, other = weights(often), weights(once)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert len([row for row in often.rows() if "val/return" in row]) == 7
+
+
+def test_the_best_model_is_kept_without_what_a_run_goes_on_with():
+    folder = run(*DQN, "budget.steps=2")
+    last, best = (torch.load(folder.checkpoint(name), weights_only=True) for name in ("last", "best"))
+    assert len(last["experience"]["replay"]["kept"][0]) == 60
+    assert "experience" not in best
+    assert all(name.startswith("model.") for name in last["state_dict"])
+
+
+@pytest.mark.parametrize("words", [PPO, DQN])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["optimizer=lbfgs clip.norm=null", "optimizer=newton clip.norm=null", "optimizer=kfac", "precision=bf16_mixed",
+     "precision=fp64", "precision=bf16_true", "optimizer=muon routing=matrices", "batch.micro_size=4"],
+)  # fmt: skip
+def test_optimizers_and_precisions(words, optimizer):
+    folder = run(*words, "budget.steps=3", *optimizer.split())
+    assert folder.status["status"] == "finished"
+    assert all(math.isfinite(row["train/loss"]) for row in training(folder))
+
+
+def test_natural_gradient_knows_how_far_a_policy_moves():
+    folder = run(*PPO, "budget.steps=4", "optimizer=natural_gradient", "clip.norm=null", "optimizer.kl_clip=1e-4")
+    found = [row["train/approx_kl"] for row in training(folder)]
+    assert all(kl < 1e-3 for kl in found)
+    with pytest.raises(ConfigError, match="natural_gradient needs a model that gives probabilities, and task=dqn has"):
+        assembled(*DQN, "optimizer=natural_gradient", "clip.norm=null")
+
+
+def test_actions_that_are_numbers():
+    words = ["dataset=gymnasium", "dataset.id=Pendulum-v1", "model=gaussian_actor_critic"]
+    folder = run(*PPO, *words, "budget.steps=5", "dataset.val_episodes=1", "dataset.test_episodes=1")
+    assert folder.status["status"] == "finished"
+    assert "model.log_std" in weights(folder)
+    assert -2000 < folder.summary["metrics"]["test/return"] < 0
+
+
+def test_a_run_folder_is_evaluated_and_its_episodes_written(capsys):
+    folder = run(*PPO, "budget.steps=2")
+    evaluate_command([str(folder.path)])
+    assert f"test/return  {folder.summary['metrics']['test/return']:.6g}" in capsys.readouterr().out
+    predict_command([str(folder.path), "--output", "episodes.csv"])
+    lines = Path("episodes.csv").read_text().splitlines()
+    assert lines[0] == "index,return,length"
+    assert len(lines) == 4
+
+
+def test_pictures_are_frames_of_an_episode(monkeypatch, caplog):
+    task = assembled(*PPO).task
+    frames = task.pictures()["episode"]
+    assert 1 < len(frames) <= 200
+    assert frames[0].shape == (400, 600, 3)
+    assert frames[0].dtype == np.uint8
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    with caplog.at_level(logging.WARNING, "steepest"):
+        assert task.pictures() == {}
+    assert "There are no pictures of the agent (pygame is not installed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["experiment=rl", "batch.size=100"],
+            "batch.size=100 does not divide a rollout evenly, which is task.num_step",
+        ),
+        (["experiment=rl", "task.num_steps=0"], "task.num_steps=0 is not possible; allowed are whole numbers from 1."),
+        (["experiment=rl", "task.epochs=0"], "task.epochs=0 is not possible; allowed are whole numbers from 1."),
+        (["experiment=rl", "task.gamma=1.5"], "task.gamma=1.5 is not possible; allowed are numbers from 0 to 1."),
+        (["experiment=rl", "task.gae_lambda=-1"], "task.gae_lambda=-1 is not possible; allowed are numbers from 0 to"),
+        (["experiment=rl", "task.clip_ratio=0"], "task.clip_ratio=0 is not possible; allowed are numbers above 0."),
+        (["experiment=rl", "task.value_coefficient=-1"], "task.value_coefficient=-1 is not possible; allowed are num"),
+        (["experiment=rl", "task.entropy_coefficient=-1"], "task.entropy_coefficient=-1 is not possible; allowed are"),
+        (["experiment=rl", "task.target_kl=0"], "task.target_kl=0 is not possible; allowed are null and numbers above"),
+        (["experiment=rl", "task.evaluation=best"], "task.evaluation=best is not possible; allowed are sampled and gr"),
+        (["experiment=rl", "dataset=digits"], "task=ppo needs action_space, which dataset=digits does not give"),
+        (["experiment=rl", "model=q_network"], "task=ppo needs policy, which model=q_network does not give; allowed"),
+        (["experiment=rl", "model=mlp"], "model=mlp needs input_shape, which neither"),
+        (["experiment=rl", "model.hidden=[]"], "model.hidden=[] must be a list of one or more whole numbers"),
+        (["experiment=rl", "optimizer=lbfgs"], "not possible with clip.norm=0.5; allowed is null."),
+        (["experiment=rl", "trainer=ddp_cpu"], "trainer=ddp_cpu with task=ppo is not possible on 2 devices; allowed "),
+        (
+            ["experiment=rl_dqn", "dataset.num_envs=4"],
+            "task.train_every=10 is no multiple of dataset.num_envs=4, which",
+        ),
+        (["experiment=rl_dqn", "task.train_every=0"], "task.train_every=0 is not possible; allowed are whole numbers "),
+        (["experiment=rl_dqn", "task.learning_starts=-1"], "task.learning_starts=-1 is not possible; allowed are numb"),
+        (["experiment=rl_dqn", "task.buffer_size=0"], "task.buffer_size=0 is not possible; allowed are whole numbers "),
+        (["experiment=rl_dqn", "task.target_every=0"], "task.target_every=0 is not possible; allowed are whole number"),
+        (["experiment=rl_dqn", "task.target_rate=0"], "task.target_rate=0 is not possible; allowed are numbers above "),
+        (["experiment=rl_dqn", "task.start_epsilon=2"], "task.start_epsilon=2 is not possible; allowed are numbers fr"),
+        (["experiment=rl_dqn", "task.criterion=l1"], "task.criterion=l1 is not possible; allowed are mse and huber."),
+        (["experiment=rl_dqn", "model=actor_critic"], "model=actor_critic turns batches of 128 x 4 of dataset=cartpol"),
+        (
+            ["experiment=rl_dqn", "dataset=gymnasium", "dataset.id=Pendulum-v1"],
+            "dataset.id=Pendulum-v1 has vectors of numbers as actions; allowed is task=ppo with model=gaussian_actor_cri",
+        ),
+        (
+            ["experiment=rl", "dataset=gymnasium", "dataset.id=Pendulum-v1"],
+            "dataset.id=Pendulum-v1 has vectors of numbers as actions; allowed is task=ppo with model=gaussian_actor_cri",
+        ),
+        (["experiment=rl", "model=gaussian_actor_critic"], "dataset.id=CartPole-v1 has 2 actions to choose from;"),
+        (["experiment=rl", "model=gaussian_actor_critic", "model.log_std=.inf"], "model.log_std=inf must be a finite"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(words, said):
+    with pytest.raises(ConfigError) as caught:
+        assembled(*words, "threads=1")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_ppo_learns_to_balance():
+    words = ["experiment=rl", *QUIET, "dataset=cartpole_vectorized", "dataset.num_envs=16", "task.num_steps=32"]
+    folder = run(*words, "optimizer.lr=3e-3", "budget.examples=15000", "dataset.test_episodes=20")
+    assert folder.summary["metrics"]["test/return"] > 100  # at random 22
+
+
+def test_dqn_learns_to_balance():
+    words = ["experiment=rl_dqn", *QUIET, "dataset.num_envs=1", "task.learning_starts=500", "task.target_every=100"]
+    words += ["task.exploration_fraction=0.3", "optimizer.lr=2e-3", "dataset.test_episodes=20"]
+    folder = run(*words, "budget.examples=9000")
+    assert folder.summary["metrics"]["test/return"] > 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dataset", "least"), [("cartpole", 475), ("acrobot", -90)])
+def test_ppo_reaches_what_the_readme_says(dataset, least):
+    words = ["experiment=rl", "callbacks=none", "logger=none", f"dataset={dataset}"]
+    found = sorted(run(*words, f"seed={seed}").summary["metrics"]["test/return"] for seed in range(5))
+    assert np.mean(found[1:-1]) >= least  # the interquartile mean of 5 is that of the middle ones, weighted alike

@@ -60,9 +60,6 @@ class Diagnostics(pl.Callback):
         power_iterations: int = 20,
     ) -> None:
         check(every, f"{KEY}.every", positive=True)
-        for key, value in (("layers", layers), ("noise_scale", noise_scale), ("sharpness", sharpness)):
-            if not isinstance(value, bool):
-                raise ConfigError(f"{KEY}.{key}={shown(value)} is not possible; allowed are true and false.")
         if type(power_iterations) is not int or power_iterations < 1:
             raise ConfigError(
                 f"{KEY}.power_iterations={shown(power_iterations)} is not possible; allowed is an integer of 1 or more."

@@ -11,7 +11,7 @@ from torch import Tensor
 from steepest.datasets.augment import Augment
 from steepest.datasets.loader import Batch, Loader
 from steepest.datasets.order import Bounds
-from steepest.errors import ConfigError
+from steepest.errors import ConfigError, shown
 
 
 class MissingDataError(ConfigError):
@@ -157,4 +157,4 @@ def is_count(value: object, least: int) -> bool:
 def require(holds: bool, key: str, value: object, allowed: str) -> None:
     """Raise the ConfigError of a dataset's key unless the condition holds."""
     if not holds:
-        raise ConfigError(f"dataset.{key}={value} is not possible; allowed are {allowed}.")
+        raise ConfigError(f"dataset.{key}={shown(value)} is not possible; allowed are {allowed}.")

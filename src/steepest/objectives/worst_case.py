@@ -17,9 +17,9 @@ class WorstCase(Objective):
         x*_i = 1 - i / (d + 1),   f* = L/8 (1 / (d + 1) - 1)
 
     From x = 0 a gradient shows one more variable a step, so that after k steps no such method is below
-    L/8 (1 / (k + 1) - 1), the least value where all later variables are 0. For k = (d - 1) / 2 this is a gap of at least
-    3 L |x*|^2 / (32 (k + 1)^2) (theorem 2.1.7). The Hessian's eigenvalues are L/2 (1 - cos(j pi / (d + 1))), j = 1 ... d:
-    between 0 and L.
+    L/8 (1 / (k + 1) - 1), the least value where all later variables are 0. For k = (d - 1) / 2 the gap is then at least
+    3 L |x*|^2 / (32 (k + 1)^2) (theorem 2.1.7). The Hessian's eigenvalues are L/2 (1 - cos(j pi / (d + 1))) for j from
+    1 to d: between 0 and L.
 
     Args:
         dimension: d.

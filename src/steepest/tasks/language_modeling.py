@@ -36,7 +36,7 @@ class LanguageModeling(QuickHooks, pl.LightningModule):
     counts windows.
 
     Published are the mean loss in nats, over all targets of a split with the same weight, its exponential the
-    perplexity, and, where the data set knows how long its texts are (`units`), the same by other units, which models
+    perplexity, and, where the data set says how long its texts are (`units`), the same by other units, which models
     of different tokens can be compared by: `bits_per_byte` = log2(e) loss tokens / bytes, and `word_perplexity` =
     exp(loss tokens / words).
 
@@ -46,7 +46,8 @@ class LanguageModeling(QuickHooks, pl.LightningModule):
         schedule: gives the learning rate's factor at each step.
         total_steps: optimizer steps that the schedule spans.
         plan: the batch of one step.
-        data: gives vocab_size and context_length, and may give `units`, `encode` and `decode`.
+        data: gives vocab_size, context_length and `units`, {} where the lengths are not known, and may give `encode`
+            and `decode`.
         label_smoothing: share of the training target spread over all tokens (Szegedy et al. 2016, arXiv:1512.00567).
         sample_tokens: how many tokens the text has that the model writes at the end; 0: none.
         prompt: what that text begins with; null: what the test split begins with.
@@ -59,7 +60,7 @@ class LanguageModeling(QuickHooks, pl.LightningModule):
     """
 
     headline = ("val/loss", "min")
-    needs: ClassVar[dict[str, tuple[str, ...]]] = {"dataset": ("vocab_size", "context_length")}
+    needs: ClassVar[dict[str, tuple[str, ...]]] = {"dataset": ("vocab_size", "context_length", "units")}
 
     def __init__(
         self,
@@ -171,7 +172,7 @@ class LanguageModeling(QuickHooks, pl.LightningModule):
         """Logs the loss and what follows from it, over all devices; loggers get them from the recorder."""
         loss = float(self.eval_loss.compute())
         self.eval_loss.reset()
-        found = {"loss": loss, "perplexity": exp(loss), **by_other_units(loss, getattr(self.data, "units", {}), split)}
+        found = {"loss": loss, "perplexity": exp(loss), **by_other_units(loss, self.data.units, split)}
         for name, value in found.items():
             self.log(f"{split}/{name}", value, logger=False)
 
