@@ -184,7 +184,7 @@ def test_an_environment_that_is_not_found_again_is_told_of(monkeypatch):
     with pytest.raises(ConfigError, match=r"cannot be found again \(its observation is another one\).* force=true"):
         environments.load_state_dict(state)
     monkeypatch.setattr(Wilful, "ends", True)
-    with pytest.raises(ConfigError, match="its episode ended after . steps and not after 20"):
+    with pytest.raises(ConfigError, match=r"its episode ended after \d steps and not after 20"):
         environments.load_state_dict(state)
 
 
@@ -261,8 +261,8 @@ def test_turns_and_a_blank_batch():
     [
         ("dataset.id=CartPol-v1", "dataset.id=CartPol-v1 is unknown; did you mean CartPole-v1"),
         (
-            "dataset.id=zzzzzzzzzzzz-v1",
-            "dataset.id=zzzzzzzzzzzz-v1 is unknown (Environment `zzzzzzzzzzzz` doesn't exist); ",
+            "dataset.id=zzzzzzzzz-v1",
+            "dataset.id=zzzzzzzzz-v1 is unknown (Environment `zzzzzzzzz` doesn't exist); ",
         ),
         ("dataset.id=Taxi-v3", "dataset.id=Taxi-v3 is unknown; did you mean Taxi-v4"),
         ("dataset.id=CartPole-v77", "dataset.id=CartPole-v77 is unknown; did you mean CartPole-v"),
@@ -270,7 +270,7 @@ def test_turns_and_a_blank_batch():
         ("dataset.id='a b'", "dataset.id=a b with dataset.options={} cannot be made (Malformed environment ID: a b"),
         (
             "+dataset.options.wind=3",
-            "with dataset.options={wind: 3} cannot be made (CartPoleEnv.__init__() got an unexp",
+            "with dataset.options={wind: 3} cannot be made (CartPoleEnv.__init__() got an un",
         ),
         ("+dataset.options.max_episode_steps=0", "cannot be made (Expect the `max_episode_steps` to be positive"),
         ("+dataset.options.render_mode=human", "allowed are arguments of gymnasium.make other than render_mode."),
@@ -309,7 +309,5 @@ def test_actions_without_a_policy_are_named():
     with pytest.raises(ConfigError, match="CartPole-v1 has 2 actions to choose from; allowed is a model for such"):
         _ = data("experiment=rl").action_size
     for space in (gymnasium.spaces.MultiDiscrete([2, 2]), gymnasium.spaces.Box(0, 1, (2, 2))):
-        with pytest.raises(
-            ConfigError, match=r"dataset.id=x has actions of the kind .*; allowed are environments with"
-        ):
+        with pytest.raises(ConfigError, match=r"dataset.id=x has actions of the kind .*; allowed are environ"):
             usable(space, "x")

@@ -12,7 +12,9 @@ POINTS = 240
 """Of the grid, each way."""
 
 
-def contour_path(function: Callable[[Any], Any], path: Any, minimizers: Any, title: str = "Path") -> "Figure":
+def contour_path(
+    function: Callable[[Any], Any], path: Any, minimizers: Any, title: str = "Path", steps: int | None = None
+) -> "Figure":
     """The path from its start (ring) to its end (dot), minimizers (crosses), over lines of equal height.
 
     The lines are dense where the function is low: they are at equal steps of log(f - lowest).
@@ -22,6 +24,7 @@ def contour_path(function: Callable[[Any], Any], path: Any, minimizers: Any, tit
         path: the points that the optimizer came through, [T, 2].
         minimizers: [M, 2]; none of them is fine.
         title: stands above.
+        steps: that the optimizer took, where the path has only some of its points; None: one between every two.
     """
     import numpy as np
 
@@ -55,7 +58,7 @@ def contour_path(function: Callable[[Any], Any], path: Any, minimizers: Any, tit
     panel.set_ylim(low[1], high[1])
     plain(panel)
     end = "" if not len(path) else f", ends at ({path[-1, 0]:.4g}, {path[-1, 1]:.4g})"
-    headed(panel, title, f"{max(len(path) - 1, 0):,} steps{end}")
+    headed(panel, title, f"{max(len(path) - 1, 0) if steps is None else steps:,} steps{end}")
     panel.set_xlabel("x₁", color=GREY)
     panel.set_ylabel("x₂", color=GREY, rotation=0, labelpad=10)
     return figure

@@ -182,11 +182,10 @@ class DQN(QuickHooks, pl.LightningModule):
         """Let the agent act for so many steps of the environments, at times at random, and remember it."""
         fleet = self.fleet = self.fleet or self.data.fleet()
         first, N, parameter = int(self.data.action_space.start), len(fleet), next(self.model.parameters())
-        for _ in range(count // N):
-            epsilon = self.epsilon(self.counters.examples)
-            actions, observations = random.integers(self.data.num_actions, size=N), fleet.observations.copy()
-            chooses = random.random(N) >= epsilon
-            if chooses.any():
+        anything, chance = random.integers(self.data.num_actions, size=(count // N, N)), random.random((count // N, N))
+        for actions, draw in zip(anything, chance, strict=True):
+            epsilon, observations = self.epsilon(self.counters.examples), fleet.observations.copy()
+            if (chooses := draw >= epsilon).any():
                 actions[chooses] = as_array(self.model(like(parameter, observations[chooses]))).argmax(-1)
             step = fleet.step(actions + first)
             self.replay.add(observations, actions, step.rewards, step.successors, step.terminated)

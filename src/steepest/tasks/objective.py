@@ -137,7 +137,8 @@ class Minimization(QuickHooks, pl.LightningModule):
             return self.function.value(torch.from_numpy(points)).numpy()
 
         way = [*self.path.points, self.model.x.tolist()]
-        return {"path": contour_path(heights, way, self.function.minimizers.numpy(), f"Path on {self.function.name}")}
+        title, minimizers = f"Path on {self.function.name}", self.function.minimizers.numpy()
+        return {"path": contour_path(heights, way, minimizers, title, self.counters.opt_step)}
 
     def configure_optimizers(self) -> Optimizer:
         """The optimizer alone; the schedule is a function of the step (see `optimizer_step`)."""
