@@ -28,10 +28,21 @@ from steepest.models.resnet import ResNet
 from steepest.models.resnet_cifar import CifarResNet
 from steepest.models.vgg import VGG
 from steepest.models.vit import fitting_patch
+from steepest.signature import signature
 
-YAMLS = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "model").glob("*.yaml"))}
+YAMLS = {  # of classifiers of images; models of other domains have tests of their own
+    path.stem: node
+    for path in sorted((conf_dir() / "model").glob("*.yaml"))
+    if {"input_shape", "num_classes"} <= set(signature(get_class((node := OmegaConf.load(path))._target_)).needed)
+}
 DIGIT, GREY, COLOUR = (1, 8, 8), (1, 28, 28), (3, 32, 32)
-SMALL = {"vgg": {"width": 8}, "vit": {"dim": 32, "depth": 2}, "lstm": {"hidden": 32}, "cnn": {"widths": [8, 16]}}
+SMALL = {
+    "vgg": {"width": 8},
+    "resnet9": {"width": 8},
+    "vit": {"dim": 32, "depth": 2},
+    "lstm": {"hidden": 32},
+    "cnn": {"widths": [8, 16]},
+}
 RUN = {"cnn": (0.5, 15), "lstm": (0.2, 12), "resnet50": (0.01, 6), "vit": (0.01, 40)}  # learning rate, steps
 CONVOLUTIONAL = {"cnn", "resnet8", "resnet18", "resnet50", "vgg"}
 every_model = pytest.mark.parametrize("name", YAMLS)
@@ -186,7 +197,7 @@ def test_the_compiler_captures_the_whole_model(name):
 def test_dropout_acts_in_training_only(name):
     fields = {key: 0.5 for key in YAMLS[name] if key.endswith("dropout")}
     if not fields:
-        assert name in {"logistic", "resnet8", "resnet18", "resnet50"}
+        assert name in {"logistic", "resnet8", "resnet9", "resnet18", "resnet50"}
         return
     model, x = randomise(make(name, **fields)), images(DIGIT, batch=4)
     assert not torch.equal(model(x), model(x))
@@ -462,6 +473,8 @@ BAD = [
     ("resnet8", {"depth": 9}, "model.depth=9 must be 6n .* 2"),
     ("resnet8", {"depth": 2}, "model.depth=2 must be 6n"),
     ("resnet8", {"width": 0}, "model.width=0"),
+    ("resnet9", {"width": 0}, "model.width=0"),
+    ("resnet9", {"logit_scale": 0}, "model.logit_scale=0 must be a finite number above 0"),
     ("resnet8", {"zero_init_residual": None}, "model.zero_init_residual=null"),
     ("resnet18", {"depth": 20}, "model.depth=20 must be one of 18, 34, 50, 101, 152"),
     ("resnet18", {"depth": "18"}, "model.depth='18'"),

@@ -10,7 +10,7 @@ from steepest.models.regressor import Regressor
 
 
 class Autoencoder(nn.Module):
-    """A network that gives back what it is given, through a code of few numbers. Hinton & Salakhutdinov 2006, Science 313.
+    """Gives back what it is given, through a code of few numbers. Hinton & Salakhutdinov 2006, Science 313, 504-507.
 
         code = encoder(x),   x' = decoder(code)
 

@@ -57,10 +57,14 @@ def numbered(table: Any, names: Sequence[str]) -> "Axes":
     import numpy as np
 
     size = len(names)
-    side = 2.6 + 0.42 * size
-    panel: Axes = new_figure(max(4.4, side), side + 0.5).subplots()
-    plain(panel)
+    side = 1.4 + 0.42 * size
     flat = max(map(len, names)) <= 4
+    beside = 0.6 + 0.09 * max(map(len, names))
+    below = 0.75 if flat else beside
+    width, height = max(4.4, beside + side + 0.15), below + side + 0.6
+    figure = new_figure(width, height, layout=None)
+    panel = figure.add_axes((beside / width, below / height, side / width, side / height))
+    plain(panel)
     panel.set_xticks(range(size), names, rotation=0 if flat else 90)
     panel.set_yticks(range(size), names)
     panel.set_xticks(np.arange(1, size) - 0.5, minor=True)

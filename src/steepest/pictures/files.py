@@ -44,7 +44,9 @@ def file_name(name: str) -> str:
 
 def figure_writer(figure: "Figure") -> Callable[[BinaryIO], object]:
     """What writes a figure as PNG, without the version of its maker, so that equal figures are equal files."""
-    return lambda file: figure.savefig(file, format="png", metadata={"Software": None})
+    return lambda file: figure.savefig(
+        file, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 4}
+    )
 
 
 def text_writer(text: str) -> Callable[[BinaryIO], object]:

@@ -30,6 +30,7 @@ def layer_map(rows: Sequence[Mapping[str, Any]]) -> "Figure | None":
     """
     import numpy as np
     from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     measured = [row for row in rows if any(key.startswith("layers/") for key in row)]
     if not measured:
@@ -59,6 +60,10 @@ def layer_map(rows: Sequence[Mapping[str, Any]]) -> "Figure | None":
         beside = figure.add_axes(((left + WIDE + 0.08) / width, 0.55 / height, 0.12 / width, tall / height))
         bar = figure.colorbar(image, cax=beside)
         bar.outline.set_visible(False)
+        bar.formatter = FuncFormatter(
+            lambda value, _: f"{value:g}"
+        )  # powers would have to be typeset, which takes long
+        bar.minorformatter = NullFormatter()
         bar.ax.tick_params(colors=GREY, labelsize=8, length=0, which="both")
         shown = sorted({round(k * (len(steps) - 1) / 4) for k in range(5)})
         if place:

@@ -15,6 +15,9 @@ Series = tuple[list[float], list[float]]
 """Steps and values."""
 FEW = 40
 """Up to so many points, each is a dot."""
+HEIGHTS = {"loss": 2.6, "headline": 2.2, "lr": 1.0}
+WIDTH, LEFT, ABOVE, BELOW = 8.0, 0.85, 0.45, 0.55
+"""Inches of the panels, of the whole, and of what is beside, above and below them."""
 
 
 def training_curves(rows: Rows, headline: tuple[str, str]) -> "Figure":
@@ -30,13 +33,20 @@ def training_curves(rows: Rows, headline: tuple[str, str]) -> "Figure":
     measures = [f"train/{name.partition('/')[2]}", name]
     measures = [key for key in measures if key not in losses and series(rows, key)[0]]
     kinds = [kind for kind, has in (("loss", losses), ("headline", measures), ("lr", series(rows, "lr")[0])) if has]
-    heights = {"loss": 3.0, "headline": 2.6, "lr": 1.3}
-    figure = new_figure(8.0, 0.6 + sum(heights[kind] for kind in kinds) if kinds else 2.0)
+    # Places are told: finding them costs as much as drawing.
+    height = BELOW + sum(HEIGHTS[kind] + ABOVE for kind in kinds) if kinds else 2.0
+    figure = new_figure(WIDTH, height, layout=None)
     if not kinds:
         figure.text(0.5, 0.5, "no rows", ha="center", color=GREY)
         return figure
-    panels = figure.subplots(len(kinds), 1, sharex=True, squeeze=False, height_ratios=[heights[k] for k in kinds])
-    for kind, panel in zip(kinds, panels[:, 0], strict=True):
+    last: Any = None
+    top = height
+    for kind in kinds:
+        top -= HEIGHTS[kind] + ABOVE
+        place = (LEFT / WIDTH, top / height, 1 - (LEFT + 0.15) / WIDTH, HEIGHTS[kind] / height)
+        last = figure.add_axes(place, sharex=last)
+        panel = last
+        panel.tick_params(labelbottom=kind == kinds[-1])
         ruled(panel)
         if kind == "loss":
             draw(panel, rows, losses, "Loss")
@@ -48,7 +58,6 @@ def training_curves(rows: Rows, headline: tuple[str, str]) -> "Figure":
             panel.plot(steps, rates, color=GREY, linewidth=1.4, marker="o" if len(steps) == 1 else None, markersize=3.5)
             headed(panel, "Learning rate")
             panel.set_ylim(bottom=0, top=1.08 * max(*rates, 1e-30))
-    last = panels[-1, 0]
     last.set_xlabel("optimizer step", color=GREY)
     last.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     last.xaxis.set_major_formatter("{x:,.0f}")

@@ -27,7 +27,7 @@ SHOWN = 16
 
 
 class Regression(QuickHooks, pl.LightningModule):
-    """Trains by the squared error, a mean over all entries of all targets; the headline is that of the validation split.
+    """Trains by the squared error, a mean over all entries of all targets; the headline is that on the validation split.
 
     Args:
         model: maps inputs [B, ...] to outputs of the targets' shape.
@@ -59,7 +59,10 @@ class Regression(QuickHooks, pl.LightningModule):
         if target not in ("target", "input"):
             raise ConfigError(f"task.target={shown(target)} is unknown; allowed are target and input.")
         if target == "target" and not hasattr(data, "target_shape"):
-            raise ConfigError(f"task.target=target needs numbers to predict, which dataset={data.name} does not have.")
+            raise ConfigError(
+                f"task.target=target needs target_shape, which dataset={data.name} does not give; allowed is input, "
+                "or a dataset of numbers to predict."
+            )
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.total_steps, self.plan, self.target, self.scaling = total_steps, plan, target, data.plain
         self.counters = Counters()
