@@ -354,22 +354,21 @@ def test_attention_dropout_keeps_the_mean(compute):
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 11), st.integers(1, 4))
 def test_rotary_products_depend_on_distances_alone(first, second, shift, pairs):
     rotary = Rotary(2 * pairs, 32).double()
-    q, k = torch.randn(2, 2 * pairs, generator=torch.Generator().manual_seed(first + 31 * second)).double()
-    turned_q, turned_k = (rotary(x.expand(32, -1)) for x in (q, k))
-    product = turned_q[first] @ turned_k[second]
-    torch.testing.assert_close(turned_q[first + shift] @ turned_k[second + shift], product, atol=1e-5, rtol=0)
-    torch.testing.assert_close(turned_q.norm(dim=-1), q.norm().expand(32), atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(turned_q[0], q)
+    both = torch.randn(2, 2 * pairs, generator=torch.Generator().manual_seed(first + 31 * second)).double()
+    q, k = rotary(both.expand(1, 32, 2, -1).unsqueeze(3))[0, :, :, 0].unbind(1)  # [32, d] each
+    torch.testing.assert_close(q[first + shift] @ k[second + shift], q[first] @ k[second], atol=1e-5, rtol=0)
+    torch.testing.assert_close(q.norm(dim=-1), both[0].norm().expand(32), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(q[0], both[0])
 
 
 def test_rotary_is_the_papers_rotation_of_pairs():
-    rotary, x = Rotary(6, 10), torch.randn(10, 6)
-    for t in range(10):
-        for i in range(3):
-            angle = t * 10_000 ** (-2 * i / 6)
-            expected = complex(x[t, i], x[t, i + 3]) * complex(math.cos(angle), math.sin(angle))
-            assert rotary(x)[t, i].item() == pytest.approx(expected.real, abs=1e-5)
-            assert rotary(x)[t, i + 3].item() == pytest.approx(expected.imag, abs=1e-5)
+    rotary, x = Rotary(6, 10), torch.randn(2, 10, 2, 3, 6)
+    found = rotary(x)
+    for t, i in np.ndindex(10, 3):
+        angle = t * 10_000 ** (-2 * i / 6)
+        expected = torch.complex(x[:, t, ..., i], x[:, t, ..., i + 3]) * complex(math.cos(angle), math.sin(angle))
+        torch.testing.assert_close(found[:, t, ..., i], expected.real, atol=1e-5, rtol=0)
+        torch.testing.assert_close(found[:, t, ..., i + 3], expected.imag, atol=1e-5, rtol=0)
 
 
 def test_a_block_equals_torchs_encoder_layer():

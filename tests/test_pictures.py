@@ -182,7 +182,7 @@ def test_a_loss_of_both_signs_has_a_plain_axis_and_gaps_stay_gaps():
 
 
 def test_a_headline_without_loss_is_drawn_beside_its_training_values():
-    rows = [{"opt_step": s, "train/return": 2.0 * s, "train/policy_loss": -1.0} for s in range(1, 9)]
+    rows = [{"opt_step": s, "train/episodic_return": 2.0 * s, "train/policy_loss": -1.0} for s in range(1, 9)]
     rows += [{"opt_step": 8, "val/return": 16.0}]
     found = panels(rows, ("val/return", "max"))
     assert list(found) == ["Loss", "val/return"]

@@ -570,11 +570,3 @@ def test_dqn_learns_to_balance():
     words += ["task.exploration_fraction=0.3", "optimizer.lr=2e-3", "dataset.test_episodes=20"]
     folder = run(*words, "budget.examples=6000")
     assert folder.summary["metrics"]["test/return"] > 60
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("dataset", "least"), [("cartpole", 475), ("acrobot", -90)])
-def test_ppo_reaches_what_the_readme_says(dataset, least):
-    words = ["experiment=rl", "callbacks=none", "logger=none", f"dataset={dataset}"]
-    found = sorted(run(*words, f"seed={seed}").summary["metrics"]["test/return"] for seed in range(5))
-    assert np.mean(found[1:-1]) >= least  # the interquartile mean of 5 is that of the middle ones, weighted alike

@@ -136,7 +136,8 @@ def test_the_reason_has_the_figures():
 
 def scores(values, start=None, key="return", noise=0.0, seed=0):
     draw = np.random.default_rng(seed).normal
-    rows = [{"opt_step": 10, f"train/{key}": start, "train/loss": 3.0}] if start is not None else []
+    name = "train/episodic_return" if key == "return" else f"train/{key}"
+    rows = [{"opt_step": 10, name: start, "train/loss": 3.0}] if start is not None else []
     for number, value in enumerate(values, 1):
         rows.append({"opt_step": 10 * number, "train/loss": abs(draw()), "lr": 0.0})
         rows.append({"opt_step": 10 * number, f"val/{key}": value + noise * draw()})

@@ -1,6 +1,7 @@
 """The straight line of one run, from its configuration to its parts: data, model, optimizer, schedule, task."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -129,8 +130,10 @@ def require_devices(task: Any, cfg: DictConfig) -> None:
     devices, chosen = world_size(cfg), f"trainer={cfg.choices.trainer} with task={cfg.choices.task}"
     if devices > 1 and getattr(task, "one_device", False):
         raise ConfigError(f"{chosen} is not possible on {devices} devices; allowed is one.")
-    if OmegaConf.is_config(cfg.trainer.strategy) and not task.automatic_optimization:
-        raise ConfigError(f"{chosen} is not possible, since its networks cannot be sharded; allowed is one device.")
+    if OmegaConf.is_config(cfg.trainer.strategy) and type(task).configure_model is pl.LightningModule.configure_model:
+        raise ConfigError(
+            f"{chosen} is not possible, since it does not shard its model; allowed are ddp and one device."
+        )
 
 
 def learning_rate(optimizer: DictConfig, path: str = "optimizer") -> float:
@@ -194,10 +197,11 @@ def require_support(optimizer: Any, cfg: DictConfig, plan: BatchPlan, task: Any)
                 f"{name} needs a model that gives probabilities, and task={cfg.choices.task} has none; allowed is "
                 "every other optimizer."
             )
-        if not takes_sparse(part) and (tables := sparse_tables(part, task.model)):
+        if (tables := sparse_tables(part, task.model)) and not takes_sparse(part, tables.values()):
+            cautious = any(group.get("cautious") for group in part.param_groups)
             raise ConfigError(
-                f"{name} cannot take the sparse gradients of {tables[0]}; allowed are model.sparse=false, and "
-                "optimizers of single entries such as adagrad, adam and sgd."
+                f"{name}{' with cautious=true' * cautious} cannot take the sparse gradients of {next(iter(tables))}; "
+                "allowed are model.sparse=false, and optimizers of single entries such as adagrad, adam and sgd."
             )
         if reach in ("closure", "module") and cfg.precision.lightning == "16-mixed":
             raise ConfigError(
@@ -211,20 +215,31 @@ def require_support(optimizer: Any, cfg: DictConfig, plan: BatchPlan, task: Any)
             )
 
 
-def takes_sparse(optimizer: Any) -> bool:
-    """Whether an optimizer can step on sparse gradients; of a library's, only of torch's is it known."""
-    if hasattr(optimizer, "reach"):
-        return optimizer.reach == "element" and not any(group.get("cautious") for group in optimizer.param_groups)
-    return not type(optimizer).__module__.startswith("torch.optim") or isinstance(
-        optimizer, torch.optim.SGD | torch.optim.Adagrad | torch.optim.SparseAdam
-    )
-
-
-def sparse_tables(optimizer: Any, model: nn.Module) -> list[str]:
+def sparse_tables(optimizer: Any, model: nn.Module) -> dict[str, nn.Parameter]:
     """The tables with sparse gradients that an optimizer trains, by the names of their layers."""
     trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     layers = model.named_modules()
-    return [name for name, layer in layers if getattr(layer, "sparse", False) and layer.weight in trained]
+    return {name: layer.weight for name, layer in layers if getattr(layer, "sparse", False) and layer.weight in trained}
+
+
+def takes_sparse(optimizer: Any, tables: Iterable[nn.Parameter]) -> bool:
+    """Whether an optimizer can step on sparse gradients of these tables; a library's is tried, on a copy of all."""
+    if hasattr(optimizer, "reach"):
+        return optimizer.reach == "element" and not any(group.get("cautious") for group in optimizer.param_groups)
+    memo: dict[int, Any] = {}
+    trial, sparse = copy.deepcopy(optimizer, memo), [memo[id(table)] for table in tables]
+    for group in trial.param_groups:
+        for p in group["params"]:
+            p.grad = torch.zeros_like(p)
+            if any(p is table for table in sparse):
+                p.grad = torch.sparse_coo_tensor(
+                    torch.zeros(1, 1, dtype=torch.int64), torch.ones_like(p[:1]), p.shape, check_invariants=False
+                )
+    try:
+        trial.step()
+    except Exception:  # each library has its own
+        return False
+    return True
 
 
 def fitting(cfg: DictConfig, data: Any) -> nn.Module:

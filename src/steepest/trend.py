@@ -118,3 +118,11 @@ def curve(rows: Sequence[Mapping[str, Any]], key: str, sign: float = 1.0) -> Cur
     if len(pairs) > MOST:
         pairs = np.array([np.median(block, axis=0) for block in np.array_split(pairs, MOST)])
     return Curve(pairs[:, 0], pairs[:, 1])
+
+
+def in_training(rows: Sequence[Mapping[str, Any]], headline: str) -> str | None:
+    """The metric of training that is the headline's of validation: for val/return, train/return or train/..._return."""
+    name = headline.partition("/")[2]
+    keys = dict.fromkeys(key for row in rows for key in row if key.startswith("train/"))
+    fitting = [key for key in keys if key == f"train/{name}" or key.endswith(f"_{name}")]
+    return min(fitting, key=len, default=None)

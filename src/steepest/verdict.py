@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steepest.trend import Curve, curve
+from steepest.trend import Curve, curve, in_training
 from steepest.vanishing import gradient_remark
 
 Rows = Sequence[Mapping[str, Any]]
@@ -41,7 +41,7 @@ def verdict(rows: Rows, headline: str, direction: str, status: str) -> Verdict:
     The loss is judged where validation has one, `val/loss`; it is compared with the training loss, and both with the
     loss of the first batch (`train/initial_loss`, or else the first row's). Elsewhere, as with adversaries and agents,
     losses mean little: there the headline alone is judged, from its first value in training (`train/...` of the same
-    name, if there is one), and overfitting is none of the words.
+    name or one that ends in it, if there is one), and overfitting is none of the words.
 
     Medians of neighbours and Theil-Sen slopes stand for single values, and no word is given for a difference that the
     curve's own noise explains. The thresholds are the constants above; all are shares of what the run itself gained.
@@ -110,7 +110,7 @@ def of_losses(rows: Rows, score: Score) -> Verdict:
 def of_headline(rows: Rows, score: Score) -> Verdict:
     """The verdict on a run whose losses mean little."""
     values = score.curve
-    training = curve(rows, f"train/{score.name.partition('/')[2]}", score.sign)
+    training = curve(rows, in_training(rows, score.name) or "", score.sign)
     if len(values) < ENOUGH:
         return too_short(values, values.values[0] if len(values) else math.nan, score.name, score.sign)
     start = float((training if len(training) else values).values[0])

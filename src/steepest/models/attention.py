@@ -37,9 +37,12 @@ class SelfAttention(nn.Module):
         """Tokens [B, T, dim] to [B, T, dim]; of `seen`, bool [B, T], those that are False are seen by none."""
         batch, length, dim = x.shape
         split = self.queries_keys_values(x).view(batch, length, 3, self.heads, dim // self.heads)
-        q, k, v = split.permute(2, 0, 3, 1, 4).unbind(0)  # [B, heads, T, d] each
-        if self.rotary is not None:
-            q, k = self.rotary(q), self.rotary(k)
+        if self.rotary is None:
+            q, k, v = split.unbind(2)
+        else:
+            queries_keys, values = split.split([2, 1], 2)
+            q, k, v = *self.rotary(queries_keys).unbind(2), values.squeeze(2)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, heads, T, d] each
         dropout = self.dropout if self.training else 0.0
         return self.out(attention(q, k, v, self.causal, seen, dropout).transpose(1, 2).reshape(batch, length, dim))
 
@@ -47,12 +50,15 @@ class SelfAttention(nn.Module):
 class Rotary(nn.Module):
     """Rotary position embedding. Su et al. 2021, RoFormer, arXiv:2104.09864, equation 34.
 
-    Position t turns the pair (x_i, x_{i + d/2}) of a query or a key by the angle t base^(-2i / d), for i < d/2, so that
-    the product of a query and a key depends on how far they stand from each other. The paper pairs neighbours, which
-    is the same but for the order of the rows of the matrices that make queries and keys.
+    Position t turns the pair (x_i, x_{i + d/2}) of a query or a key by the angle t base^(-2i / d), for i < d/2:
+
+        x <- x cos + roll(x, d/2) sin,   the sines of the first halves negative
+
+    so that the product of a query and a key depends on how far they stand from each other. The paper pairs neighbours,
+    which is the same but for the order of the rows of the matrices that make queries and keys.
 
     Args:
-        head_dim: width d of a head, even.
+        width: of a head (d), even.
         context_length: positions that there are.
         base: 10,000 in the paper.
     """
@@ -60,18 +66,19 @@ class Rotary(nn.Module):
     cosine: Tensor
     sine: Tensor
 
-    def __init__(self, head_dim: int, context_length: int, base: float = 10_000.0) -> None:
+    def __init__(self, width: int, context_length: int, base: float = 10_000.0) -> None:
         super().__init__()
-        frequencies = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+        frequencies = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
         angles = torch.outer(torch.arange(context_length, dtype=torch.float64), frequencies)  # [context_length, d / 2]
-        self.register_buffer("cosine", angles.cos().float(), persistent=False)
-        self.register_buffer("sine", angles.sin().float(), persistent=False)
+        cosine, sine = angles.cos().float(), angles.sin().float()
+        self.register_buffer("cosine", torch.cat([cosine, cosine], 1), persistent=False)
+        self.register_buffer("sine", torch.cat([-sine, sine], 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Queries or keys [..., T, d] turned by their positions 0 to T - 1."""
-        first, second = x.chunk(2, dim=-1)
-        cosine, sine = self.cosine[: x.shape[-2]], self.sine[: x.shape[-2]]
-        return torch.cat([first * cosine - second * sine, second * cosine + first * sine], -1).type_as(x)
+        """Queries and keys [B, T, 2, heads, d] turned by their positions 0 to T - 1."""
+        length, width = x.shape[1], x.shape[-1]
+        cosine, sine = (table[:length, None, None].to(x.dtype) for table in (self.cosine, self.sine))
+        return torch.addcmul(x * cosine, x.roll(width // 2, -1), sine)
 
 
 def attention(

@@ -30,7 +30,8 @@ def training_curves(rows: Rows, headline: tuple[str, str]) -> "Figure":
     name, direction = headline
     losses = [key for key in keys(rows) if key.startswith("train/") and "loss" in key and key != "train/initial_loss"]
     losses += [key for key in ("val/loss",) if series(rows, key)[0]]
-    measures = [f"train/{name.partition('/')[2]}", name]
+    short = name.partition("/")[2]
+    measures = [key for key in keys(rows) if key == f"train/{short}" or key == name or in_training(key, short)]
     measures = [key for key in measures if key not in losses and series(rows, key)[0]]
     kinds = [kind for kind, has in (("loss", losses), ("headline", measures), ("lr", series(rows, "lr")[0])) if has]
     # Places are told: finding them costs as much as drawing.
@@ -80,9 +81,14 @@ def draw(panel: "Axes", rows: Rows, names: Sequence[str], title: str) -> None:
             place = {"xy": (0, 0), "xytext": (-10, 0), "xycoords": right}
         look: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 9, "color": colour}
         right = panel.annotate(key, textcoords="offset points", **place, **look)
-    if values and min(values) > 0 and max(values) > 10 * min(values) and title == "Loss":
+    if values and min(values) > 0 and max(values) > (10 if title == "Loss" else 1000) * min(values):
         panel.set_yscale("log")
         readable_log(panel, min(values), max(values))
+
+
+def in_training(key: str, short: str) -> bool:
+    """Whether it is what validation calls `short`, under a longer name: train/episodic_return is val/return."""
+    return key.startswith("train/") and key.endswith(f"_{short}")
 
 
 def readable_log(panel: "Axes", low: float, high: float) -> None:

@@ -39,7 +39,7 @@ def rows(status: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str
         metrics = summary["metrics"]
         for split, title in (("val", "validation"), ("test", "test")):
             parts = [
-                f"{key.removeprefix(f'{split}/')} {value:.4f}"
+                f"{key.removeprefix(f'{split}/')} {figure(value)}"
                 for key, value in metrics.items()
                 if key.startswith(f"{split}/") and value is not None
             ]
@@ -48,9 +48,9 @@ def rows(status: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str
         best = {key.removeprefix("best/"): value for key, value in metrics.items() if key.startswith("best/")}
         name = summary["headline"]["metric"]
         if best:
-            found.append(("best", f"{name} {best[name]:.4f} at step {best['opt_step']:,}"))
+            found.append(("best", f"{name} {figure(best[name])} at step {best['opt_step']:,}"))
         if metrics.get("train/loss") is not None:
-            found.append(("training", f"loss {metrics['train/loss']:.4f}"))
+            found.append(("training", f"loss {figure(metrics['train/loss'])}"))
         found += [
             (
                 "cost",
@@ -61,6 +61,13 @@ def rows(status: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str
             *(("note", remark) for remark in summary.get("remarks", [])),
         ]
     return found
+
+
+def figure(value: float) -> str:
+    """A number for people: counts as they are, four decimals, or four digits where these say little."""
+    if value == round(value) and abs(value) >= 2:
+        return f"{value:,.0f}"
+    return f"{value:,.4f}" if value == 0 or 0.01 <= abs(value) < 10_000 else f"{value:.4g}"
 
 
 def wandb_lines(folder: RunFolder) -> list[str]:

@@ -27,7 +27,7 @@ SHOWN = 16
 
 
 class Regression(QuickHooks, pl.LightningModule):
-    """Trains by the squared error, a mean over all entries of all targets; the headline is that on the validation split.
+    """Trains by the squared error, a mean over all entries of all targets; the headline is that of validation.
 
     Args:
         model: maps inputs [B, ...] to outputs of the targets' shape.
