@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from steepest.build import build
 from steepest.config import compose
-from steepest.datasets.environments import usable
 from steepest.datasets.episodes import film, play
 from steepest.datasets.fleet import Fleet
+from steepest.datasets.gymnasium_make import usable
 from steepest.datasets.replayable import Replayable
 from steepest.datasets.vectorized_cartpole import VectorizedCartPole
 from steepest.errors import ConfigError

@@ -1,25 +1,23 @@
 """Environments of Gymnasium, in which an agent makes its own data."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from gymnasium.wrappers import FlattenObservation
 
 from steepest.datasets.data import Data, is_count, require
 from steepest.datasets.episodes import Act, Episodes, film, play
 from steepest.datasets.fleet import Fleet
+from steepest.datasets.gymnasium_make import check_module, make, sentence, usable
 from steepest.datasets.loader import Batch
 from steepest.datasets.replayable import Replayable
 from steepest.datasets.turns import Turns
 from steepest.datasets.vectorized_cartpole import VectorizedCartPole
-from steepest.errors import ConfigError, did_you_mean, near, shown
-from steepest.targets import allowed
+from steepest.errors import ConfigError, shown
 
 TRAIN, VAL, TEST = range(3)
 """What the random numbers of training, validation and test begin with, after the seed."""
@@ -70,12 +68,7 @@ class Environments(Data):
         require(not vectorized or id == CARTPOLE, "vectorized", f"true with dataset.id={id}", f"false, and {CARTPOLE}")
         taken = [key for key in ("id", "render_mode", "disable_env_checker") if key in options]
         require(not taken, "options", shown(options), f"arguments of gymnasium.make other than {taken and taken[0]}")
-        module, named, _ = id.rpartition(":")
-        if named and not f"{module}.".startswith(allowed()):  # gymnasium.make would run it
-            raise ConfigError(
-                f"dataset.id={id} would run the module {module}; allowed are ids without a module, or --allow-target "
-                f"{module.partition('.')[0]}."
-            )
+        check_module(id)
         self.id, self.options, self.vectorized = id, dict(options), vectorized
         self.num_envs, self.eval_seed = num_envs, eval_seed
         self.num_train, self.num_val, self.num_test = epoch_steps, val_episodes, test_episodes
@@ -86,7 +79,7 @@ class Environments(Data):
     def setup(self, stage: str | None = None) -> None:
         """Look at one of the environments; the second call does nothing."""
         if not hasattr(self, "action_space"):
-            env = self.make()
+            env = make(self.id, self.options)
             shape, space = env.observation_space.shape, env.action_space
             env.close()
             if self.vectorized:
@@ -122,53 +115,19 @@ class Environments(Data):
             )
         return int(self.action_space.shape[0])
 
-    def make(self, **options: Any) -> gymnasium.Env:
-        """One environment.
-
-        Raises:
-            ConfigError: it cannot be made.
-        """
-        try:
-            env = gymnasium.make(self.id, **{**self.options, **options})
-        except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
-            if close := near(self.id, gymnasium.registry):
-                raise ConfigError(f"dataset.id={shown(self.id)} is unknown;{did_you_mean(close)}") from None
-            raise ConfigError(
-                f"dataset.id={shown(self.id)} is unknown ({sentence(error)}); allowed are the ids of "
-                "gymnasium.pprint_registry()."
-            ) from None
-        except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
-            raise ConfigError(
-                f"dataset.id={self.id} needs a package that is not installed ({sentence(error)}); allowed are the ids "
-                "of gymnasium.pprint_registry() that need none."
-            ) from None
-        except (gymnasium.error.Error, TypeError, ValueError, KeyError) as error:
-            raise ConfigError(
-                f"dataset.id={self.id} with dataset.options={shown(self.options)} cannot be made ({sentence(error)}); "
-                "allowed are the arguments of that environment."
-            ) from None
-        if not isinstance(env.observation_space, Box):
-            if not env.observation_space.is_np_flattenable:
-                raise ConfigError(
-                    f"dataset.id={self.id} has observations of no fixed size ({env.observation_space}); allowed are "
-                    "environments whose observations are arrays, or can be flattened to one."
-                )
-            env = FlattenObservation(env)
-        return env
-
     def fleet(self) -> Fleet:
         """The environments of training, at the beginning of their first episodes."""
         seed = int(self.random(TRAIN, self._seed).integers(2**31))
         if self.vectorized:
             return Fleet(self._vectorized(), seed)
-        envs = [lambda: Replayable(self.make())] * self.num_envs
+        envs = [lambda: Replayable(make(self.id, self.options))] * self.num_envs
         return Fleet(SyncVectorEnv(envs, copy=False, autoreset_mode=AutoresetMode.SAME_STEP), seed)
 
     def play(self, split: str, act: Act) -> Episodes:
         """The episodes of `val` or `test`, the same beginnings each time."""
         count, number = (self.num_val, VAL) if split == "val" else (self.num_test, TEST)
         if split not in self._evaluated:
-            self._evaluated[split] = [self.make() for _ in range(count)]
+            self._evaluated[split] = [make(self.id, self.options) for _ in range(count)]
         seeds = self.random(number, self.eval_seed).integers(2**31, size=count).tolist()
         return play(self._evaluated[split], act, seeds)
 
@@ -178,7 +137,7 @@ class Environments(Data):
         Raises:
             gymnasium.error.Error: the environment cannot draw itself.
         """
-        env = self.make(render_mode="rgb_array")
+        env = make(self.id, self.options, render_mode="rgb_array")
         try:
             return film(env, act, int(self.random(TEST, self.eval_seed).integers(2**31)), most)
         finally:
@@ -239,24 +198,3 @@ class Environments(Data):
                 f"dataset.options={shown(self.options)} cannot be vectorised ({sentence(error)}); allowed are "
                 "max_episode_steps and sutton_barto_reward, or dataset.vectorized=false."
             ) from None
-
-
-def usable(space: Space, name: str) -> Discrete | Box:
-    """The space of actions, if there is a policy for it.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if isinstance(space, Discrete) or (
-        isinstance(space, Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating)
-    ):
-        return space
-    raise ConfigError(
-        f"dataset.id={name} has actions of the kind {space}; allowed are environments with a finite number of actions "
-        "(Discrete), or with vectors of numbers (a Box of one dimension)."
-    )
-
-
-def sentence(error: BaseException) -> str:
-    """What an error says, in one line without its last stop."""
-    return re.sub(r"\s+", " ", str(error)).strip().rstrip(".?") or type(error).__name__

@@ -57,7 +57,7 @@ def film(env: gymnasium.Env, act: Act, seed: int, most: int) -> list[np.ndarray]
     observation, _ = env.reset(seed=seed)
     frames, every, step, ends = [env.render()], 1, 0, False
     while not ends and step < LONGEST:
-        observation, _, terminated, truncated, _ = env.step(act(np.float32(observation)[None])[0])
+        observation, _, terminated, truncated, _ = env.step(act(np.asarray(observation, np.float32)[None])[0])
         step, ends = step + 1, terminated or truncated
         if step % every == 0:
             frames.append(env.render())

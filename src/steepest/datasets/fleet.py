@@ -1,5 +1,6 @@
 """The environments that an agent learns in."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,10 +60,16 @@ class Fleet:
             self._returns[ends], self._lengths[ends] = 0.0, 0
         return Step(rewards, terminated, truncated, successors)
 
+    @property
+    def _single(self) -> Sequence[Any]:
+        """The environments one by one, each a `Replayable`."""
+        assert isinstance(self.envs, SyncVectorEnv)
+        return self.envs.envs
+
     def state_dict(self) -> dict[str, Any]:
         """Where the environments stand, of kinds that load without unpickling code."""
         if isinstance(self.envs, SyncVectorEnv):
-            places: Any = [env.state_dict() for env in self.envs.envs]
+            places: Any = [env.state_dict() for env in self._single]
         else:
             places = self.envs.state_dict()
         return {
@@ -81,7 +88,7 @@ class Fleet:
         """
         places = state["places"]
         if isinstance(self.envs, SyncVectorEnv):
-            found = np.stack([env.load_state_dict(place) for env, place in zip(self.envs.envs, places, strict=True)])
+            found = np.stack([env.load_state_dict(place) for env, place in zip(self._single, places, strict=True)])
         else:
             found = self.envs.load_state_dict(places)
         self.observations = np.asarray(found, np.float32)

@@ -14,6 +14,7 @@ class VectorizedCartPole(CartPoleVectorEnv):
     Gymnasium's own begins it a step later, and that step is no transition: its action does nothing.
     """
 
+    state: Any
     metadata = {**CartPoleVectorEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -30,7 +31,6 @@ class VectorizedCartPole(CartPoleVectorEnv):
 
     def state_dict(self) -> dict[str, Any]:
         """Positions and speeds float64 [4, N], steps [N], random numbers."""
-        assert self.state is not None
         return {
             "state": torch.from_numpy(self.state.copy()),
             "steps": torch.from_numpy(self.steps.copy()),

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PLAIN_UP_TO = 512
-"""Positions up to which a CPU computes the formula in bfloat16 as it stands: forwards and backwards torch's fused kernel
-for CPUs takes 7 times as long at 64 positions and 2.3 times at 512; in float32 the two are alike."""
+"""Positions up to which a CPU computes the formula in bfloat16 as it stands: forwards and backwards torch's fused
+kernel for CPUs takes 7 times as long at 64 positions and 2.3 times at 512; in float32 the two are alike."""
 
 
 class SelfAttention(nn.Module):
@@ -41,7 +41,8 @@ class SelfAttention(nn.Module):
             q, k, v = split.unbind(2)
         else:
             queries_keys, values = split.split([2, 1], 2)
-            q, k, v = *self.rotary(queries_keys).unbind(2), values.squeeze(2)
+            q, k = self.rotary(queries_keys).unbind(2)
+            v = values.squeeze(2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, heads, T, d] each
         dropout = self.dropout if self.training else 0.0
         return self.out(attention(q, k, v, self.causal, seen, dropout).transpose(1, 2).reshape(batch, length, dim))

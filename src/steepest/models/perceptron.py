@@ -16,9 +16,10 @@ def perceptron(sizes: Sequence[int], gain: float) -> nn.Sequential:
     """
     layers: list[nn.Module] = [nn.Flatten()]
     for fan_in, fan_out in pairwise(sizes):
-        layers += [nn.Linear(fan_in, fan_out), nn.Tanh()]
-        nn.init.orthogonal_(layers[-2].weight, math.sqrt(2.0))
-        nn.init.zeros_(layers[-2].bias)
+        last = nn.Linear(fan_in, fan_out)
+        nn.init.orthogonal_(last.weight, math.sqrt(2.0))
+        nn.init.zeros_(last.bias)
+        layers += [last, nn.Tanh()]
     del layers[-1]
-    nn.init.orthogonal_(layers[-1].weight, gain)
+    nn.init.orthogonal_(last.weight, gain)
     return nn.Sequential(*layers)
