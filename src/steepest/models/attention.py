@@ -51,12 +51,8 @@ class SelfAttention(nn.Module):
 class Rotary(nn.Module):
     """Rotary position embedding. Su et al. 2021, RoFormer, arXiv:2104.09864, equation 34.
 
-    Position t turns the pair (x_i, x_{i + d/2}) of a query or a key by the angle t base^(-2i / d), for i < d/2:
-
-        x <- x cos + roll(x, d/2) sin,   the sines of the first halves negative
-
-    so that the product of a query and a key depends on how far they stand from each other. The paper pairs neighbours,
-    which is the same but for the order of the rows of the matrices that make queries and keys.
+    Position t turns the pair (x_2i, x_2i+1) of a query or a key, as a complex number, by the angle t base^(-2i / d), so
+    that the product of a query and a key depends on how far they stand from each other.
 
     Args:
         width: of a head (d), even.
@@ -64,22 +60,22 @@ class Rotary(nn.Module):
         base: 10,000 in the paper.
     """
 
-    cosine: Tensor
-    sine: Tensor
+    turns: Tensor
+    """Cosine and sine of each angle, [context_length, d / 2, 2]."""
 
     def __init__(self, width: int, context_length: int, base: float = 10_000.0) -> None:
         super().__init__()
         frequencies = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-        angles = torch.outer(torch.arange(context_length, dtype=torch.float64), frequencies)  # [context_length, d / 2]
-        cosine, sine = angles.cos().float(), angles.sin().float()
-        self.register_buffer("cosine", torch.cat([cosine, cosine], 1), persistent=False)
-        self.register_buffer("sine", torch.cat([-sine, sine], 1), persistent=False)
+        angles = torch.outer(torch.arange(context_length, dtype=torch.float64), frequencies)
+        # Real, since a module's casts would turn a complex table into its real part.
+        self.register_buffer("turns", torch.stack([angles.cos(), angles.sin()], -1).float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Queries and keys [B, T, 2, heads, d] turned by their positions 0 to T - 1."""
-        length, width = x.shape[1], x.shape[-1]
-        cosine, sine = (table[:length, None, None].to(x.dtype) for table in (self.cosine, self.sine))
-        return torch.addcmul(x * cosine, x.roll(width // 2, -1), sine)
+        wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))  # [B, T, 2, heads, d / 2]
+        turns = torch.view_as_complex(self.turns[: x.shape[1]].to(wide.dtype))[:, None, None]
+        return torch.view_as_real(pairs * turns).flatten(-2).type_as(x)
 
 
 def attention(

@@ -89,7 +89,7 @@ class GAN(QuickHooks, pl.LightningModule):
         clip: dict[str, Any],
         cache_dir: str,
         loss: str = "nonsaturating",
-        r1_gamma: float = 1.0,
+        r1_gamma: float = 0.1,
         r1_interval: int = 16,
         discriminator_steps: int = 1,
         discriminator_lr_multiple: float = 1.0,
