@@ -78,8 +78,8 @@ def test_images_are_halved_down_to_four_pixels_and_twice_at_least():
 
 def test_dcgan_has_the_layers_and_the_initial_weights_of_the_paper():
     torch.manual_seed(0)
-    made = DCGAN(input_shape=(3, 64, 64), latent_dim=100, width=128, discriminator_batch_norm=True)
-    made.requires_grad_(False)
+    options = {"discriminator_batch_norm": True, "spectral_norm": False}
+    made = DCGAN(input_shape=(3, 64, 64), latent_dim=100, width=128, **options).requires_grad_(False)
     maps = [layer.in_channels for layer in made.generator if isinstance(layer, nn.ConvTranspose2d)]
     assert maps == [1024, 512, 256, 128]
     assert [layer.out_channels for layer in made.discriminator if isinstance(layer, nn.Conv2d)] == maps[::-1]

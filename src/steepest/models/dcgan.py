@@ -27,7 +27,8 @@ class DCGAN(Adversaries):
         discriminator_batch_norm: in the discriminator, behind all layers but the first and the last. The paper has
             it; penalties of the gradient for each image go badly with it (Gulrajani et al. 2017, arXiv:1704.00028,
             section 4), since it ties the images of a batch together.
-        spectral_norm: divide the discriminator's weights by their largest singular values.
+        spectral_norm: divide the discriminator's weights by their largest singular values (Miyato et al. 2018,
+            arXiv:1802.05957); the paper does not.
 
     An image is halved until it has 4 px at most, and twice at least; where a side is odd, by a kernel of 3 instead of
     4 px. Initial weights: N(0, 0.02^2), batch norm's gamma N(1, 0.02^2), biases 0. Wrong values raise `ConfigError`.
@@ -41,7 +42,7 @@ class DCGAN(Adversaries):
         width: int = 32,
         batch_norm: bool = True,
         discriminator_batch_norm: bool = False,
-        spectral_norm: bool = False,
+        spectral_norm: bool = True,
     ) -> None:
         channels, side = square_image("dcgan", input_shape)
         sides, width = halvings(side), checks.whole("width", width)
