@@ -70,7 +70,7 @@ def fits(values):
     Batch normalisation needs two values of a channel, which one example on 1 x 1 pixels is not; optimizers that
     evaluate the loss take no micro-batches; one_cycle moves a momentum, which they and plain sgd have not.
     """
-    if values.get("model") in ("resnet18", "resnet50", "vgg") and values.get("batch") == "single":
+    if values.get("model") in ("resnet18", "resnet50", "resnet9", "vgg") and values.get("batch") == "single":
         return False
     closure = values.get("optimizer") in ("lbfgs", "natural_gradient")
     if closure and values.get("batch") in ("full", "large"):

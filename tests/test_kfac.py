@@ -843,7 +843,7 @@ def test_values_of_its_own_out_of_range_are_named_and_leave_no_hooks(changed, sa
 
 def test_digits_are_learnt_in_fewer_steps_than_adam_needs():
     torch.set_default_dtype(torch.float32)
-    source = Digits.read(None)
+    source = Digits.read_source(None)
     images, targets = source.train.images.float().div(255).flatten(1), source.train.labels
 
     def loss_after(make_optimizer, steps):

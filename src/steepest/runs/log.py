@@ -22,6 +22,9 @@ def logging_aside() -> Iterator[Callable[[Path], None]]:
     level, handlers = root.level, root.handlers[:]
     root.setLevel(logging.INFO)
     root.handlers = [waiting]
+    for name, logger in root.manager.loggerDict.items():
+        if name.partition(".")[0] in ("steepest", *CHATTY) and isinstance(logger, logging.Logger):
+            logger.disabled = False  # Hydra disables those that there are when it begins
     for logger, _, _ in before:
         logger.handlers, logger.propagate = [], True
 
