@@ -41,11 +41,10 @@ def reach_of(optimizer):
 
 def refusal(domain, optimizer):
     """What is said of a pair that is not possible; None: it trains."""
-    reach = reach_of(optimizer)
+    if domain in SPARSE and (reach_of(optimizer) != "element" or optimizer in ("torch", "library")):
+        return "cannot take the sparse gradients"  # torch and library are NAdam and AdamP here
     if domain in WITHOUT_PROBABILITIES and optimizer == "natural_gradient":
         return "needs a model that gives probabilities"
-    if domain in SPARSE and reach != "element":
-        return "cannot take the sparse gradients"
     return None
 
 
