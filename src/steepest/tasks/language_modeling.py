@@ -15,10 +15,9 @@ from torchmetrics import MeanMetric
 from steepest.batch import BatchPlan
 from steepest.errors import ConfigError, shown
 from steepest.optimizers.natural_gradient import kl_divergence
-from steepest.schedules.driver import apply
 from steepest.schedules.schedule import Schedule
-from steepest.tasks import closures
 from steepest.tasks.counters import Counters, RunningMean
+from steepest.tasks.descent import Descent
 from steepest.tasks.generation import generate, require_sampling
 from steepest.tasks.quick import QuickHooks
 from steepest.tasks.rehearsal import outputs, require_shape
@@ -28,7 +27,7 @@ IGNORED = -100
 """A target that is none, as in torch's cross_entropy."""
 
 
-class LanguageModeling(QuickHooks, pl.LightningModule):
+class LanguageModeling(Descent, QuickHooks, pl.LightningModule):
     """Trains a model of the next token by cross-entropy; the headline is its loss on the validation split.
 
     A batch is (tokens, targets), both int64 [B, T]: windows of text, and what comes next at each position, or -100
@@ -120,29 +119,6 @@ class LanguageModeling(QuickHooks, pl.LightningModule):
         allowed = (*tokens.shape, self.vocab_size)
         require_shape(outputs(self.model, tokens), allowed, "a number for each window, position and token")
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one micro-batch; Lightning divides by the number of micro-batches of a step."""
-        loss, plan = self.loss(batch), self.plan
-        if self.keeps_batch:
-            self.batch = batch
-        if plan.exact:  # micro-batches may differ by one in size; loss and gradient are still means over all windows
-            loss = loss * (len(batch[0]) * plan.accumulate * self.trainer.world_size / plan.size)
-        self.counters.grad_evals += batch_idx % plan.accumulate == 0
-        self.train_loss.add(loss.detach())
-        return loss
-
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
-    ) -> None:
-        """One update at the schedule's learning rate, which depends on nothing but the step's number."""
-        apply(self.schedule, optimizer, self.counters.opt_step, self.total_steps)
-        if closures.evaluates_loss(optimizer):
-            closures.step(self, optimizer, optimizer_closure)
-        else:
-            optimizer.step(closure=optimizer_closure)
-        self.counters.opt_step += 1
-        self.counters.examples += self.plan.size
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to the average."""
         self.evaluate(batch)
@@ -212,20 +188,6 @@ class LanguageModeling(QuickHooks, pl.LightningModule):
         if self.device_mesh is not None and not self.sharded:
             fully_shard(self.model, mesh=self.device_mesh["data_parallel"])
             self.sharded = True
-
-    def configure_optimizers(self) -> Optimizer:
-        """The optimizer alone; the schedule is a function of the step (see `optimizer_step`)."""
-        optimizer = self.optimizer(self.model)
-        self.keeps_batch = closures.evaluates_loss(optimizer)
-        return optimizer
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps what was spent."""
-        checkpoint["counters"] = self.counters.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on counting from there."""
-        self.counters.load_state_dict(checkpoint["counters"])
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0, reduction: str = "mean") -> Tensor:

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from steepest.batch import BatchPlan
-from steepest.schedules.driver import apply
 from steepest.schedules.schedule import Schedule
-from steepest.tasks import closures
 from steepest.tasks.counters import Counters, RunningMean
+from steepest.tasks.descent import Descent
 from steepest.tasks.quick import QuickHooks
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 PATH_POINTS = 1000
 
 
-class Minimization(QuickHooks, pl.LightningModule):
+class Minimization(Descent, QuickHooks, pl.LightningModule):
     """Moves a point to where a function f is least; the headline is the gap f(x) - f*.
 
     Validation and test look at the point in double precision: `loss` f(x), `gap`, `distance` to the nearest minimum,
@@ -69,30 +68,11 @@ class Minimization(QuickHooks, pl.LightningModule):
     def rehearse(self, batch: tuple[Tensor]) -> None:
         """Nothing to rehearse: the point takes no batch."""
 
-    def training_step(self, batch: tuple[Tensor], batch_idx: int) -> Tensor:
-        """The loss of one micro-batch; Lightning divides by the number of micro-batches of a step."""
-        loss, plan = self.loss(batch), self.plan
-        if self.keeps_batch:
-            self.batch = batch
-        if plan.exact:  # micro-batches may differ by one in size; loss and gradient are still means over all examples
-            loss = loss * (len(batch[0]) * plan.accumulate / plan.size)
-        if batch_idx % plan.accumulate == 0:
-            self.counters.grad_evals += 1
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        """The loss of one micro-batch; at the first one of a step the point goes into the path."""
+        if batch_idx % self.plan.accumulate == 0:
             self.path.add(self.model.x, self.counters.opt_step)
-        self.train_loss.add(loss.detach())
-        return loss
-
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
-    ) -> None:
-        """One update at the schedule's learning rate, which depends on nothing but the step's number."""
-        apply(self.schedule, optimizer, self.counters.opt_step, self.total_steps)
-        if closures.evaluates_loss(optimizer):
-            closures.step(self, optimizer, optimizer_closure)
-        else:
-            optimizer.step(closure=optimizer_closure)
-        self.counters.opt_step += 1
-        self.counters.examples += self.plan.size
+        return super().training_step(batch, batch_idx)
 
     def validation_step(self, batch: tuple[Tensor], batch_idx: int) -> None:
         """Looks at the point."""
@@ -140,19 +120,14 @@ class Minimization(QuickHooks, pl.LightningModule):
         title, minimizers = f"Path on {self.function.name}", self.function.minimizers.numpy()
         return {"path": contour_path(heights, way, minimizers, title, self.counters.opt_step)}
 
-    def configure_optimizers(self) -> Optimizer:
-        """The optimizer alone; the schedule is a function of the step (see `optimizer_step`)."""
-        optimizer = self.optimizer(self.model)
-        self.keeps_batch = closures.evaluates_loss(optimizer)
-        return optimizer
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps what was spent, and the way up to now."""
-        checkpoint["counters"], checkpoint["path"] = self.counters.state_dict(), self.path.state_dict()
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["path"] = self.path.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Goes on from there."""
-        self.counters.load_state_dict(checkpoint["counters"])
+        super().on_load_checkpoint(checkpoint)
         self.path.load_state_dict(checkpoint["path"])
 
 

@@ -13,10 +13,9 @@ from torchmetrics.classification import BinaryAUROC
 
 from steepest.batch import BatchPlan
 from steepest.errors import ConfigError, shown
-from steepest.schedules.driver import apply
 from steepest.schedules.schedule import Schedule
-from steepest.tasks import closures
 from steepest.tasks.counters import Counters, RunningMean
+from steepest.tasks.descent import Descent
 from steepest.tasks.embeddings import ByRarity, require_clippable
 from steepest.tasks.quick import QuickHooks
 from steepest.tasks.rehearsal import outputs, require_shape
@@ -25,7 +24,7 @@ Batch = tuple[Tensor, Tensor]
 HEADLINES = {"squared": ("val/rmse", "min"), "logistic": ("val/loss", "min")}
 
 
-class Recommendation(QuickHooks, pl.LightningModule):
+class Recommendation(Descent, QuickHooks, pl.LightningModule):
     """Trains embedding tables on examples of a row of each field, by squared or logistic error.
 
         squared     (y - f(x))^2 + penalty |theta_x|^2          theta_x: all weights that f(x) uses
@@ -135,29 +134,6 @@ class Recommendation(QuickHooks, pl.LightningModule):
         ids, _ = batch
         require_shape(outputs(self.model, ids), (len(ids),), "a number for each example")
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one micro-batch; Lightning divides by the number of micro-batches of a step."""
-        loss, plan = self.loss(batch), self.plan
-        if self.keeps_batch:
-            self.batch = batch
-        if plan.exact:  # micro-batches may differ by one in size; loss and gradient are still means over all examples
-            loss = loss * (len(batch[1]) * plan.accumulate * self.trainer.world_size / plan.size)
-        self.counters.grad_evals += batch_idx % plan.accumulate == 0
-        self.train_loss.add(loss.detach())
-        return loss
-
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
-    ) -> None:
-        """One update at the schedule's learning rate, which depends on nothing but the step's number."""
-        apply(self.schedule, optimizer, self.counters.opt_step, self.total_steps)
-        if closures.evaluates_loss(optimizer):
-            closures.step(self, optimizer, optimizer_closure)
-        else:
-            optimizer.step(closure=optimizer_closure)
-        self.counters.opt_step += 1
-        self.counters.examples += self.plan.size
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to the averages."""
         self.evaluate(batch)
@@ -210,20 +186,6 @@ class Recommendation(QuickHooks, pl.LightningModule):
         outputs = at_least_float(self.model(ids))
         prediction = outputs.clamp(*self.target_range) if self.error == "squared" else outputs.sigmoid()
         return {"target": targets, "prediction": prediction}
-
-    def configure_optimizers(self) -> Optimizer:
-        """The optimizer alone; the schedule is a function of the step (see `optimizer_step`)."""
-        optimizer = self.optimizer(self.model)
-        self.keeps_batch = closures.evaluates_loss(optimizer)
-        return optimizer
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps what was spent."""
-        checkpoint["counters"] = self.counters.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on counting from there."""
-        self.counters.load_state_dict(checkpoint["counters"])
 
 
 def at_least_float(x: Tensor) -> Tensor:

@@ -11,10 +11,9 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from steepest.batch import BatchPlan
-from steepest.schedules.driver import apply
 from steepest.schedules.schedule import Schedule
-from steepest.tasks import closures
 from steepest.tasks.counters import Counters, RunningMean
+from steepest.tasks.descent import Descent
 from steepest.tasks.embeddings import ByRarity, require_clippable
 from steepest.tasks.quick import QuickHooks
 from steepest.tasks.rehearsal import outputs, require_shape
@@ -22,7 +21,7 @@ from steepest.tasks.rehearsal import outputs, require_shape
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
-class NegativeSampling(QuickHooks, pl.LightningModule):
+class NegativeSampling(Descent, QuickHooks, pl.LightningModule):
     """Tells the neighbours of a word from words drawn at random. Mikolov et al. 2013b, arXiv:1310.4546, equation 4.
 
         loss(w, c) = -log sigma(u_c . v_w) - sum_{k=1..K} log sigma(-u_{n_k} . v_w)
@@ -100,29 +99,6 @@ class NegativeSampling(QuickHooks, pl.LightningModule):
         centers, _, negatives = batch
         require_shape(outputs(self.model, centers, negatives), negatives.shape, "a score for each pair of words")
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one micro-batch; Lightning divides by the number of micro-batches of a step."""
-        loss, plan = self.loss(batch), self.plan
-        if self.keeps_batch:
-            self.batch = batch
-        if plan.exact:  # micro-batches may differ by one in size; loss and gradient are still means over all examples
-            loss = loss * (len(batch[0]) * plan.accumulate * self.trainer.world_size / plan.size)
-        self.counters.grad_evals += batch_idx % plan.accumulate == 0
-        self.train_loss.add(loss.detach())
-        return loss
-
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
-    ) -> None:
-        """One update at the schedule's learning rate, which depends on nothing but the step's number."""
-        apply(self.schedule, optimizer, self.counters.opt_step, self.total_steps)
-        if closures.evaluates_loss(optimizer):
-            closures.step(self, optimizer, optimizer_closure)
-        else:
-            optimizer.step(closure=optimizer_closure)
-        self.counters.opt_step += 1
-        self.counters.examples += self.plan.size
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to the averages."""
         self.evaluate(batch)
@@ -180,20 +156,6 @@ class NegativeSampling(QuickHooks, pl.LightningModule):
             for number, found in zip(numbers, nearest, strict=True)
         ]
         return {"nearest_words": "\n".join(lines) + "\n"}
-
-    def configure_optimizers(self) -> Optimizer:
-        """The optimizer alone; the schedule is a function of the step (see `optimizer_step`)."""
-        optimizer = self.optimizer(self.model)
-        self.keeps_batch = closures.evaluates_loss(optimizer)
-        return optimizer
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps what was spent."""
-        checkpoint["counters"] = self.counters.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on counting from there."""
-        self.counters.load_state_dict(checkpoint["counters"])
 
 
 def pair_losses(scores: Tensor) -> Tensor:
