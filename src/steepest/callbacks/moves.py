@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from steepest.tasks.values import at_least_float
+
 
 @dataclass
 class Kept:
@@ -58,8 +60,3 @@ class Moves:
                 self.kept[p] = Kept(before, rows, copied, self._turns)
         self._turns += bool(new)
         return new
-
-
-def at_least_float(tensor: Tensor) -> Tensor:
-    """The tensor, in float32 if it is of less precision."""
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from steepest.tasks.values import at_least_float
+
 LOSSES = ("nonsaturating", "hinge")
 
 
@@ -90,8 +92,3 @@ def gradient_square(discriminator: nn.Module, images: Tensor) -> Tensor:
     discriminator.train(trains)
     [gradient] = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return at_least_float(gradient).square().flatten(1).sum(1).mean()
-
-
-def at_least_float(tensor: Tensor) -> Tensor:
-    """In float32, if it is of less precision."""
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steepest.errors import ConfigError, shown
-
 ACT, SHUFFLE, EVALUATE = 3, 4, 5
 """What the random numbers of a task begin with, after those of its environments (`datasets.environments`)."""
 FRAMES = 200
@@ -60,14 +58,3 @@ def no_window() -> Iterator[None]:
 def like(parameter: Tensor, values: np.ndarray) -> Tensor:
     """Observations as a model with such parameters takes them."""
     return torch.from_numpy(values).to(parameter.device, parameter.dtype)
-
-
-def wide(values: Tensor) -> Tensor:
-    """Outputs in float32 at least: probabilities and returns are too coarse below."""
-    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
-
-
-def require(holds: bool, key: str, value: object, allowed: str) -> None:
-    """Raise the ConfigError of a task's key unless the condition holds."""
-    if not holds:
-        raise ConfigError(f"task.{key}={shown(value)} is not possible; allowed are {allowed}.")

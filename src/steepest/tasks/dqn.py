@@ -18,12 +18,13 @@ from steepest.datasets.fleet import Fleet
 from steepest.errors import ConfigError
 from steepest.schedules.schedule import Schedule
 from steepest.tasks import closures, manual
-from steepest.tasks.agents import ACT, EVALUATE, film, like, note_episodes, publish, require, wide
+from steepest.tasks.agents import ACT, EVALUATE, film, like, note_episodes, publish
 from steepest.tasks.counters import Counters, RunningMean
 from steepest.tasks.policies import as_array
 from steepest.tasks.quick import QuickHooks
 from steepest.tasks.rehearsal import outputs, require_shape
 from steepest.tasks.replay import Replay, Transitions
+from steepest.tasks.values import at_least_float, require
 
 CRITERIA: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "huber": F.smooth_l1_loss}
 
@@ -204,13 +205,13 @@ class DQN(QuickHooks, pl.LightningModule):
         parameter = next(self.model.parameters())
         observations, successors = (x.to(parameter.device, parameter.dtype) for x in (batch[0], batch.successors))
         actions, r, ends = (x.to(parameter.device) for x in (batch.actions, batch.rewards, batch.terminated))
-        target = wide(self.target[0](successors))
+        target = at_least_float(self.target[0](successors))
         chosen = (self.model(successors) if self.doubles else target).argmax(1, keepdim=True)
         return Lesson(observations, actions, r + self.gamma * target.gather(1, chosen)[:, 0] * ~ends)
 
     def loss(self, batch: Lesson) -> Tensor:
         """The formula of the loss: a scalar with its graph."""
-        Q = wide(self.model(batch.observations)).gather(1, batch.actions[:, None])[:, 0]
+        Q = at_least_float(self.model(batch.observations)).gather(1, batch.actions[:, None])[:, 0]
         self.train_means["q"].add(Q.detach().mean())
         return CRITERIA[self.criterion](Q, batch.targets)
 

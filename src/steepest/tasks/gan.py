@@ -12,15 +12,16 @@ from torch.optim import Optimizer
 
 from steepest.batch import BatchPlan
 from steepest.datasets.images import ImageData
-from steepest.errors import ConfigError, shown
+from steepest.errors import ConfigError
 from steepest.schedules.schedule import Schedule
 from steepest.tasks import manual
-from steepest.tasks.adversarial import LOSSES, Match, at_least_float, generator_loss
+from steepest.tasks.adversarial import LOSSES, Match, generator_loss
 from steepest.tasks.averaging import Average
 from steepest.tasks.counters import Counters, RunningMean
 from steepest.tasks.gallery import Gallery
 from steepest.tasks.quick import QuickHooks
 from steepest.tasks.rehearsal import outputs, require_shape
+from steepest.tasks.values import at_least_float, require
 
 MEANS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy", "gradient_square")
 
@@ -252,12 +253,6 @@ class GAN(QuickHooks, pl.LightningModule):
         """Goes on from there."""
         self.counters.load_state_dict(checkpoint["counters"])
         self.gallery.load_state_dict(checkpoint["moments"])
-
-
-def require(holds: bool, key: str, value: object, allowed: str) -> None:
-    """Raise the ConfigError of a task's key unless the condition holds."""
-    if not holds:
-        raise ConfigError(f"task.{key}={shown(value)} is not possible; allowed are {allowed}.")
 
 
 def require_images(data: Any) -> None:

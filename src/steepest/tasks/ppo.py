@@ -18,11 +18,12 @@ from steepest.errors import ConfigError
 from steepest.schedules.schedule import Schedule
 from steepest.tasks import closures, manual
 from steepest.tasks.advantages import advantages
-from steepest.tasks.agents import ACT, EVALUATE, SHUFFLE, film, like, note_episodes, publish, require, wide
+from steepest.tasks.agents import ACT, EVALUATE, SHUFFLE, film, like, note_episodes, publish
 from steepest.tasks.counters import Counters, RunningMean
 from steepest.tasks.policies import as_array, policy_of
 from steepest.tasks.quick import QuickHooks
 from steepest.tasks.rehearsal import outputs, require_shape
+from steepest.tasks.values import at_least_float, require
 
 MEANS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "explained_variance")
 
@@ -207,7 +208,7 @@ class PPO(QuickHooks, pl.LightningModule):
             next_values[truncated] = as_array(self.model.value(like(parameter, np.concatenate(last))))
         A = advantages(rewards, values[:-1], next_values, terminated, truncated, self.gamma, self.gae_lambda)
         taken = torch.from_numpy(np.stack(actions)).flatten(0, 1).to(parameter.device)
-        log_probs, _ = self.policy.log_prob_and_entropy(wide(self.model.policy(seen[: T * N])), taken)
+        log_probs, _ = self.policy.log_prob_and_entropy(at_least_float(self.model.policy(seen[: T * N])), taken)
         numbers = [torch.from_numpy(x).flatten().to(parameter.device) for x in (A, A + values[:-1], values[:-1])]
         self.rollout = Experience(seen[: T * N], taken, log_probs, *numbers)
         self.rollouts, self.taken, self.far = self.rollouts + 1, 0, False
@@ -245,13 +246,13 @@ class PPO(QuickHooks, pl.LightningModule):
         section 3.1).
         """
         policy, values = self.model(batch.observations)
-        distance = (wide(values) - wide(values).detach()).square().mean() / 2
-        return self._loss(batch, policy, values), self.policy.divergence(wide(policy)) + distance
+        distance = (at_least_float(values) - at_least_float(values).detach()).square().mean() / 2
+        return self._loss(batch, policy, values), self.policy.divergence(at_least_float(policy)) + distance
 
     def _loss(self, batch: Experience, policy: Tensor, values: Tensor) -> Tensor:
         """The formula."""
-        c, V, V_old, R, A = self.clip_ratio, wide(values), batch.values, batch.returns, batch.advantages
-        log_probs, entropy = self.policy.log_prob_and_entropy(wide(policy), batch.actions)
+        c, V, V_old, R, A = self.clip_ratio, at_least_float(values), batch.values, batch.returns, batch.advantages
+        log_probs, entropy = self.policy.log_prob_and_entropy(at_least_float(policy), batch.actions)
         log_r = log_probs - batch.log_probs
         r = log_r.exp()
         policy_loss = -torch.min(r * A, r.clamp(1 - c, 1 + c) * A).mean()

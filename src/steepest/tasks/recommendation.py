@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -19,6 +18,7 @@ from steepest.tasks.descent import Descent
 from steepest.tasks.embeddings import ByRarity, require_clippable
 from steepest.tasks.quick import QuickHooks
 from steepest.tasks.rehearsal import outputs, require_shape
+from steepest.tasks.values import at_least_float
 
 Batch = tuple[Tensor, Tensor]
 HEADLINES = {"squared": ("val/rmse", "min"), "logistic": ("val/loss", "min")}
@@ -186,8 +186,3 @@ class Recommendation(Descent, QuickHooks, pl.LightningModule):
         outputs = at_least_float(self.model(ids))
         prediction = outputs.clamp(*self.target_range) if self.error == "squared" else outputs.sigmoid()
         return {"target": targets, "prediction": prediction}
-
-
-def at_least_float(x: Tensor) -> Tensor:
-    """In float32 if it is of less precision."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
