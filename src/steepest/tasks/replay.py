@@ -32,7 +32,7 @@ class Replay:
 
     def __init__(self, capacity: int, observation_shape: tuple[int, ...]) -> None:
         self.capacity = capacity
-        self._kept = (
+        self._kept: tuple[np.ndarray, ...] = (
             np.zeros((capacity, *observation_shape), np.float32),
             np.zeros(capacity, np.int64),
             np.zeros(capacity, np.float32),
