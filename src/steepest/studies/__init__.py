@@ -1,0 +1,1 @@
+"""Claims that run: plans, statistics and verdicts."""
