@@ -1,15 +1,19 @@
 """The straight line of one run, from its parts to its summary."""
 
 import logging
+import resource
 import shutil
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 
@@ -24,6 +28,7 @@ from steepest.config import resolved
 from steepest.routing.assignment import summary as summary_of
 from steepest.runs.checkpoint import AtomicCheckpointIO
 from steepest.runs.folder import Diverged, Preempted, RunFolder
+from steepest.runs.weights import load_task
 from steepest.tasks.counters import Clock
 from steepest.typical import remarks
 from steepest.verdict import verdict
@@ -39,6 +44,7 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
         Diverged: the loss is no longer finite.
         Preempted: the run was asked to end, and is saved.
     """
+    began = time.perf_counter()
     clock = Clock(parts.task.counters)
     norms = Norms(cfg.log.every) if cfg.log.norms else None
     recorder = Recorder(
@@ -92,7 +98,7 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
             if trainer.is_global_zero:
                 mirror(folder, loggers, resolved(cfg))
             trainer.fit(parts.task, datamodule=parts.data, ckpt_path=cfg.run.resume, weights_only=True)
-            trainer.test(parts.task, datamodule=parts.data, verbose=False)
+            test(trainer, parts, cfg.test, folder)
         status = "finished"
     except Diverged:
         status = "diverged"
@@ -102,10 +108,30 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
         raise
     finally:
         summary = summarise(cfg, parts, recorder, checkpoints, status)
+        summary |= {"elapsed_s": round(time.perf_counter() - began, 3), "memory_mb": peak_memory_mb()}
         if trainer.is_global_zero and status != "failed":
             folder.write_summary(summary)
         for logger in loggers:
             finish(logger, summary)
+
+
+def test(trainer: pl.Trainer, parts: Parts, which: str, folder: RunFolder) -> None:
+    """Measure the last model, or the best on validation, on the test split; with `none` nothing reads it."""
+    if which == "none":
+        return
+    if which == "best":
+        load_task(parts.task, folder.checkpoint("best"))
+        # They were saved as they are evaluated; the swap would put the last ones in their place.
+        trainer.callbacks = [one for one in trainer.callbacks if not isinstance(one, EvaluationWeights)]  # type: ignore[attr-defined]
+    trainer.test(parts.task, datamodule=parts.data, verbose=False)
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held, in MB: of its GPU where it used one, otherwise resident."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, elsewhere in KiB
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
 def mirror(folder: RunFolder, loggers: list[Any], config: dict[str, Any]) -> None:
@@ -160,6 +186,7 @@ def summarise(
         },
         "metrics": {**recorder.metrics, **{f"best/{key}": value for key, value in checkpoints.best.items()}},
         "opt_steps": counters.opt_step,
+        "total_steps": parts.total_steps,
         "examples": counters.examples,
         "grad_evals": counters.grad_evals,
         "wall_s": round(counters.wall_s, 3),

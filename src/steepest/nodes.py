@@ -60,6 +60,18 @@ class Clip(Node):
         return self
 
 
+class StudyRun(Node):
+    """Which run of a study a run is."""
+
+    name: str = Field(description="a study's name")
+    scale: str = Field(description="a scale's name")
+    row: str = Field(description="a row's name")
+    contender: str = Field(description="a contender's name")
+    phase: Literal["search", "reserve", "evaluate"] = Field(description="search, reserve or evaluate")
+    search: int = Field(ge=0, description="an integer of 0 or more")
+    trial: int = Field(ge=0, description="an integer of 0 or more")
+
+
 class Log(Node):
     """What the metrics hold."""
 
@@ -157,6 +169,7 @@ class Config(Node):
     force: bool = Field(description="true or false")
     budget: BudgetNode
     validation: Validation
+    test: Literal["last", "best", "none"] = Field(description="last, best or none")
     clip: Clip
     log: Log
     checkpoint: Checkpoint
@@ -172,5 +185,6 @@ class Config(Node):
     batch: Part
     callbacks: dict[str, Part] = NODES
     logger: dict[str, Part] = NODES
+    study: StudyRun | None = Field(description="null: `steepest reproduce` fills it in")
     run: dict[str, Any]
     choices: dict[str, Any] = {}

@@ -140,12 +140,16 @@ def describe(cfg: DictConfig, folder: RunFolder, attempt: int, position: Positio
     tags = [choices[group] for group in ("task", "dataset", "model", "optimizer", "schedule")]
     if cfg.optimizer.get("name"):  # of a library's class
         tags[3] = cfg.optimizer.name.lower()
+    group = choices.get("experiment")
+    if cfg.study:
+        group = f"{cfg.study.name}/{cfg.study.row}/{cfg.study.contender}"[:128]  # W&B takes no longer one
+        tags += [cfg.study.name, cfg.study.scale, cfg.study.row, cfg.study.phase]
     return {
         "id": folder.path.name,
         "attempt": attempt,
         "folder": str(folder.path),
         "resume": str(position.checkpoint) if position.checkpoint else None,
         "name": cfg.name or "-".join([*tags[1:], f"s{cfg.seed}"]),
-        "group": choices.get("experiment"),
-        "tags": tags,
+        "group": group,
+        "tags": [*dict.fromkeys(tags)],
     }

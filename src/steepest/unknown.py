@@ -13,7 +13,7 @@ from steepest.errors import did_you_mean, listed, near, shown
 COMBINED = ("callbacks", "logger")
 """Groups of which several values may be chosen at once."""
 
-HIDDEN = ("run", "choices")
+HIDDEN = ("run", "study", "choices")
 """Nodes that are not for the command line."""
 
 OF_STUDIES = ("search", "recommended", "recommended/schedule")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-ASIDE = ("paths", "logger", "callbacks", "log", "checkpoint", "name", "force", "run", "choices")
+ASIDE = ("paths", "logger", "callbacks", "log", "checkpoint", "name", "force", "study", "run", "choices")
 """Parts of the configuration that change what is shown or where it lies, never the result."""
 
 ASIDE_KEYS = ("eval_batch_size", "workers", "in_memory", "refuses", "needs_cuda")
