@@ -6,6 +6,7 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 
@@ -17,8 +18,13 @@ def conf_dir() -> Path:
 
 def compose(overrides: list[str] | None = None) -> DictConfig:
     """The configuration of `train.py` under these overrides, as `train` receives it."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = hydra_compose("config", [spelled_out(text) for text in overrides or []], return_hydra_config=True)
+    caller = GlobalHydra.instance().hydra  # Hydra composes for one at a time, and a run or a sweep may be inside of it
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = hydra_compose("config", [spelled_out(text) for text in overrides or []], return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = caller
     choices = cfg.hydra.runtime.choices
     with open_dict(cfg):
         del cfg["hydra"]

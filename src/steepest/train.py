@@ -40,12 +40,10 @@ def train(cfg: DictConfig) -> float:
         SystemExit: the run was asked to end from outside; the code is 128 and the signal's number.
     """
     schema.check(cfg)
-    settle(cfg)
+    config, name = settled(cfg)
     build.check(cfg)
-    cfg.paths.data_dir = str(Path(cfg.paths.data_dir).absolute())  # so that the run finds its data from any folder
-    config = resolved(cfg)
     digest = source_digest(config)
-    folder = RunFolder(Path(cfg.paths.runs_dir) / identify(config))
+    folder = RunFolder(Path(cfg.paths.runs_dir) / name)
     if folder.running:  # told before data are read; the lock below is what keeps two apart
         raise ConfigError(taken(folder.path / "lock"))
     if folder.has_result and not cfg.force:
@@ -124,6 +122,18 @@ def telling(folder: RunFolder) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit):
         show(folder)
         raise
+
+
+def settled(cfg: DictConfig) -> tuple[dict[str, Any], str]:
+    """The configuration as this machine settles it, in place and in plain containers, and the run's id.
+
+    Raises:
+        ConfigError: the machine lacks what is asked for, or there are no weights to start from.
+    """
+    settle(cfg)
+    cfg.paths.data_dir = str(Path(cfg.paths.data_dir).absolute())  # so that the run finds its data from any folder
+    config = resolved(cfg)
+    return config, identify(config)
 
 
 def identify(config: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
 from steepest.config import compose, resolved
@@ -137,14 +136,10 @@ def recommendation(choices: Mapping[str, Any]) -> Mapping[str, Any]:
     given = [f"{group}={choices[group]}" for group in VOUCHED if choices.get(group) is not None]
     if not given:
         return {}
-    caller = GlobalHydra.instance().hydra  # Hydra composes for one at a time, and a run may be inside of it
-    GlobalHydra.instance().clear()
     try:
         return resolved(compose(given))
     except (HydraException, ConfigError):
         return {}
-    finally:
-        GlobalHydra.instance().hydra = caller
 
 
 def sentence(row: Range, config: Mapping[str, Any]) -> str:
