@@ -26,7 +26,7 @@ from steepest.runs.folder import RunFolder
 from steepest.runs.identity import run_id
 from steepest.runs.lock import lock
 from steepest.runs.wandb_logger import WandbLogger
-from steepest.runs.wandb_run import has_key
+from steepest.runs.wandb_run import columns, has_key, within
 from steepest.train import train
 
 AXES = ("opt_step", "examples", "grad_evals", "wall_s", "epoch")
@@ -53,6 +53,9 @@ def _fresh(monkeypatch, tmp_path):
         "WANDB_BASE_URL",
         "WANDB_PROJECT",
         "WANDB_ENTITY",
+        "WANDB_SWEEP_ID",
+        "WANDB_RUN_ID",
+        "WANDB_SWEEP_PARAM_PATH",
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -397,6 +400,99 @@ def test_a_server_that_hangs_does_not_hold_up_the_end_of_the_process(server):
     assert time.time() - float(done.stdout) < END_SPARE_S
     assert "Traceback" not in done.stderr
     assert "wandb:" not in done.stderr  # its own lines
+
+
+# --- of studies and sweeps ---
+
+STUDY = {"name": "domains", "scale": "smoke", "row": "gan", "contender": "adam", "phase": "search", "trial": 3}
+
+
+def test_a_run_of_a_study_stands_in_its_group_under_its_phase(server):
+    folder = made_folder()
+    mirror = WandbLogger(str(folder.path), "steepest", None, "auto", "some-id", "name", "domains/gan/adam", ["gan"])
+    mirror.log_hyperparams({**CONFIG, "study": STUDY})
+    mirror.finish(summary())
+    [run] = server.runs.values()
+    assert (run.told("groupName"), run.told("jobType")) == ("domains/gan/adam", "search")
+    assert run.config["study"] == STUDY
+
+
+def test_sync_keeps_the_phase(server):
+    made_folder(rows=1, study=STUDY)
+    main(["sync"])
+    assert server.runs["r0123456789a-2"].told("jobType") == "search"
+
+
+def test_what_is_too_long_for_wandb_is_cut(server):
+    folder = made_folder()
+    group, tags = "study/" + "row" * 60, ["a" * 70, "", "short"]
+    mirror = WandbLogger(str(folder.path), "steepest", None, "auto", "some-id", "name", group, tags)
+    mirror.log_hyperparams(CONFIG)
+    mirror.finish(summary())
+    [run] = server.runs.values()
+    assert run.told("groupName") == group[:128]
+    assert run.told("tags") == ["a" * 64, "short"]
+    assert within({"group": None, "tags": None}) == {"group": None, "tags": []}
+
+
+def test_the_summary_has_a_column_for_each_number():
+    whole = summary() | {"metrics": {"val/accuracy": 0.75, "best/val/accuracy": 0.8, "best/opt_step": 4}}
+    found = columns("finished", whole | {"opt_steps": 100, "memory_mb": 512})
+    assert {key: found[key] for key in ("val/accuracy", "best/val/accuracy", "headline/last", "headline/best")} == {
+        "val/accuracy": 0.75,
+        "best/val/accuracy": 0.8,
+        "headline/last": 0.75,
+        "headline/best": 0.8,
+    }
+    assert (found["diverged"], found["status"], found["memory_mb"]) == (0, "finished", 512)
+    assert found["step_ms"] == pytest.approx(15.0)
+    assert found["examples_per_s"] == pytest.approx(576 / 1.5)
+    assert "metrics" not in found
+
+
+def test_the_summary_of_a_diverged_run_says_so_and_has_no_value():
+    found = columns("diverged", summary("diverged") | {"headline": {"metric": "val/loss", "value": None}})
+    assert found["diverged"] == 1
+    assert not {"headline/last", "headline/best"} & {*found}
+
+
+@pytest.mark.parametrize("short", [{}, {"status": "failed", "wall_s": 0, "opt_steps": 0}])
+def test_the_summary_of_a_run_without_steps(short):
+    assert columns("failed", short) == {**short, "status": "failed", "diverged": 0}
+
+
+def test_a_metric_keeps_its_name_in_the_summary(server):
+    """`define_metric(summary="min")` would make `val/loss` a mapping, which no sweep or panel finds."""
+    folder = made_folder()
+    mirror = logger(folder)
+    mirror.log_hyperparams(CONFIG)
+    mirror.log_metrics({**row(0), "val/loss": 0.5})
+    mirror.log_metrics({**row(2), "val/loss": 0.7})
+    mirror.finish(summary())
+    assert server.runs["r0123456789a-2"].summary["val/loss"] == 0.7
+
+
+def test_in_a_sweep_the_run_is_the_agents(server, monkeypatch, capfd):
+    parameters = Path("parameters.yaml").absolute()
+    parameters.write_text("wandb_version: 1\noptimizer.lr:\n  value: 0.25\n")
+    agent = {"SWEEP_ID": "sw33p", "RUN_ID": "agents", "PROJECT": "theirs", "ENTITY": "team"}
+    for name, value in (agent | {"SWEEP_PARAM_PATH": str(parameters)}).items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    folder = made_folder(rows=3)
+    told = logged(folder, range(2))
+    assert capfd.readouterr() == ("", "")
+    [run] = server.runs.values()
+    assert (run.id, run.told("sweep"), run.told("project")) == ("agents", "sw33p", "theirs")
+    assert run.config == {**CONFIG, "optimizer.lr": 0.25}
+    assert (told["id"], told["project"], told["entity"]) == ("agents", "theirs", "team")
+    assert told["url"] == f"{server.url}/team/theirs/runs/agents"
+    for name in (*agent, "SWEEP_PARAM_PATH"):
+        monkeypatch.delenv(f"WANDB_{name}")
+    wandb.teardown()  # another process, after the sweep
+    assert main(["sync"]) == 0
+    [run] = server.runs.values()
+    assert [entry["v"] for entry in run.history] == [0, 1, 2]
+    assert run.upserts[-1]["project"] == "theirs"
 
 
 # --- steepest sync ---

@@ -89,13 +89,13 @@ def upload(attempt: RunFolder, project: str | None, entity: str | None) -> str:
     Raises:
         ConfigError: no API key, or a server that does not answer.
     """
-    from steepest.runs.wandb_run import WandbRun, has_key, record  # slow, and not needed for a dry run
+    from steepest.runs.wandb_run import WandbRun, has_key, job_type, record  # slow, and not needed for a dry run
 
     if not has_key():
         raise ConfigError("There is no API key for W&B; allowed is the environment's WANDB_API_KEY or `wandb login`.")
     config: Any = OmegaConf.to_container(OmegaConf.load(attempt.config_file))
     about, logger = config["run"], (config["logger"] or {}).get("wandb", {})
-    now = state(attempt)
+    now, mirror = state(attempt), read_json(attempt.path / "wandb" / "mirror.json")
     with tempfile.TemporaryDirectory(prefix="steepest-sync-") as place:
         try:
             run = WandbRun(
@@ -104,13 +104,13 @@ def upload(attempt: RunFolder, project: str | None, entity: str | None) -> str:
                 FINISH_S,
                 quiet=True,
                 dir=place,
-                project=project or logger.get("project", "steepest"),
-                entity=entity or logger.get("entity"),
-                id=f"{about['id']}-{about['attempt']}",
+                project=project or mirror.get("project") or logger.get("project", "steepest"),
+                entity=entity or mirror.get("entity") or logger.get("entity"),
+                id=mirror.get("id") or f"{about['id']}-{about['attempt']}",  # of a sweep: its agent's
                 name=about["name"],
                 group=about["group"],
                 tags=about["tags"],
-                job_type="train",
+                job_type=job_type(config),
                 config=config,
             )
             for row in attempt.rows():

@@ -12,7 +12,7 @@ from pytorch_lightning.loggers.logger import DummyExperiment, Logger, rank_zero_
 from pytorch_lightning.utilities import rank_zero_only
 
 from steepest.errors import ConfigError
-from steepest.runs.wandb_run import Mode, WandbRun, has_key, record, without_key
+from steepest.runs.wandb_run import Mode, WandbRun, has_key, in_sweep, job_type, record, without_key
 
 START_S, FINISH_S = 6.0, 10.0
 """What a server may cost: with wandb's own work before and after that stays below 15 s each."""
@@ -32,9 +32,10 @@ class WandbLogger(Logger):
         project: W&B project.
         entity: W&B user or team; None is the login's default.
         mode: auto (WANDB_MODE if set; else online with an API key and offline without one), online or offline.
-        run_id: W&B's id of the run. An online run of this id goes on, and rows that it has are not sent again.
+        run_id: W&B's id of the run. An online run of this id goes on, and rows that it has are not sent again. In a
+            sweep of W&B's the id, the project and the entity are those that its agent has set.
         name: what W&B shows.
-        group: runs that belong together.
+        group: runs that belong together, such as study/row/contender.
         tags: words to filter by.
 
     Raises:
@@ -62,8 +63,9 @@ class WandbLogger(Logger):
             "name": name,
             "group": group,
             "tags": tags,
-            "job_type": "train",
         }
+        if in_sweep():
+            self.options |= {"id": None, "project": None, "entity": None}
         self._run: WandbRun | None = None
 
     @property
@@ -87,7 +89,7 @@ class WandbLogger(Logger):
         """Begin the W&B run, with its configuration: plain nested containers."""
         with self._spared():
             if self._run is None:
-                self._run = self._begin()
+                self._run = self._begin(job_type(params))
             self._run.run.config.update(params, allow_val_change=True)
 
     @rank_zero_only
@@ -115,12 +117,13 @@ class WandbLogger(Logger):
                     record(self.folder, arrived={"rows": run.number, "status": status})
         self._run = None
 
-    def _begin(self) -> WandbRun:
+    def _begin(self, job: str) -> WandbRun:
+        self.options["job_type"] = job
         why = "there is no API key" if self.mode == "online" and not has_key() else None
         if self.mode == "online" and not why:
             try:
                 run = WandbRun("online", START_S, FINISH_S, **self.options)
-                record(self.folder, mode="online", id=self.version, url=run.run.url, place=None, why=None, arrived=None)
+                self._note(run, mode="online", url=run.run.url, place=None, why=None)
                 return run
             except ConnectionError as error:
                 why = str(error)
@@ -129,8 +132,14 @@ class WandbLogger(Logger):
         run = WandbRun("disabled" if self.mode == "disabled" else "offline", START_S, FINISH_S, **self.options)
         if self.mode != "disabled":
             place = os.path.relpath(run.place, self.folder)
-            record(self.folder, mode="offline", id=self.version, url=None, place=place, why=why, arrived=None)
+            self._note(run, mode="offline", url=None, place=place, why=why)
         return run
+
+    def _note(self, run: WandbRun, **news: Any) -> None:
+        """Write down where the mirror is. Only an agent's run is not where the configuration says."""
+        self.options["id"] = run.run.id
+        where = {key: getattr(run.run, key) if in_sweep() else None for key in ("project", "entity")}
+        record(self.folder, id=run.run.id, **where, **news, arrived=None)
 
     @contextmanager
     def _spared(self) -> Iterator[None]:

@@ -17,6 +17,9 @@ Mode = Literal["online", "offline", "disabled"]
 AXES = ("opt_step", "examples", "grad_evals", "wall_s", "epoch")
 """What a panel can have below its curves; every metric begins with the first."""
 
+LONGEST = {"group": 128, "job_type": 64, "tag": 64}
+"""Characters that W&B takes; it refuses the run for a longer tag or group."""
+
 
 class WandbRun:
     """A W&B run that takes rows by their number, so that none comes twice.
@@ -49,7 +52,7 @@ class WandbRun:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         try:
             wandb.setup(wandb.Settings(silent=True))  # it says where it found a key before it reads the settings below
-            self.run = wandb.init(**options, mode=mode, resume=resume, settings=settings, reinit="create_new")
+            self.run = wandb.init(**within(options), mode=mode, resume=resume, settings=settings, reinit="create_new")
         except Exception as error:
             if mode != "online":
                 raise
@@ -58,6 +61,8 @@ class WandbRun:
         self.online = mode == "online"
         self.number = 0
         """Of the next row, which is W&B's step."""
+        # No summary="min" or "max" anywhere: that makes a mapping of the metric's name, and W&B's sweeps and a report's
+        # panels ask for `val/loss`, not for `val/loss.min`. The best values have names of their own, `best/val/loss`.
         self.run.define_metric("*", step_metric=AXES[0])
         for axis in AXES:
             self.run.define_metric(axis, hidden=True)
@@ -84,16 +89,47 @@ class WandbRun:
             self.run.log(found, step=self.number - 1)
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
-        """Send the summary, its metrics by their own names, and end the run.
+        """Send the summary as W&B's tables show it, and end the run.
 
         Raises:
             TimeoutError: not all has arrived in time.
         """
-        other = {key: value for key, value in summary.items() if key != "metrics"}
-        self.run.summary.update({**summary.get("metrics", {}), **other, "status": status})
+        self.run.summary.update(columns(status, summary))
         if status == "preempted":
             self.run.mark_preempting()
         self.run.finish(exit_code=int(status not in ("finished", "diverged")))
+
+
+def columns(status: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's summary for W&B's tables, filters and parallel coordinates, which want one number under one name.
+
+    Beside what `summary.json` has, its metrics by their own names: `headline/last` and `headline/best`, which have the
+    same name in every task, `diverged` (0 or 1), `step_ms` and `examples_per_s`.
+    """
+    metrics, headline = summary.get("metrics", {}), summary.get("headline", {})
+    found = {**metrics, **{key: value for key, value in summary.items() if key != "metrics"}}
+    found |= {"status": status, "diverged": int(status == "diverged")}
+    numbers = {"headline/last": headline.get("value"), "headline/best": metrics.get(f"best/{headline.get('metric')}")}
+    seconds, steps = summary.get("wall_s"), summary.get("opt_steps")
+    if seconds and steps:
+        numbers |= {"step_ms": 1000 * seconds / steps, "examples_per_s": summary.get("examples", 0) / seconds}
+    return found | {key: value for key, value in numbers.items() if value is not None}
+
+
+def job_type(config: Mapping[str, Any]) -> str:
+    """The phase of a study that a run belongs to, by which W&B sets it apart from others of its group; else train."""
+    return str((config.get("study") or {}).get("phase") or "train")
+
+
+def within(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of `wandb.init`, cut to the lengths that W&B takes."""
+    cut = {key: options[key][: LONGEST[key]] for key in ("group", "job_type") if options.get(key)}
+    return {**options, **cut, "tags": [tag[: LONGEST["tag"]] for tag in options.get("tags") or [] if tag]}
+
+
+def in_sweep() -> bool:
+    """Whether an agent of a W&B sweep has started this process: the run's id, project and entity are the agent's."""
+    return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
 def image(file: Path) -> Any:
