@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from steepest.cli import main
 from steepest.completion import groups
 from steepest.config import conf_dir
 from steepest.errors import ConfigError
-from steepest.search import Dimension, SearchSpace, on_edge, sample, search_space
+from steepest.search import Dimension, SearchSpace, on_edge, restricted, sample, search_space
 from steepest.targets import target
 from steepest.typical import KINDS, TYPICAL
 
@@ -122,10 +123,85 @@ def test_points_map_to_values_on_their_scales():
     assert SPACE.defaults["betas"] == [0.5, 0.6]
 
 
-@pytest.mark.parametrize("point", [[0.5] * 3, [0.5] * 5, [0.5, 0.5, 0.5, 1.0], [-0.1, 0.5, 0.5, 0.5]])
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    "point",
+    [[0.5] * 3, [0.5] * 5, [0.5, 0.5, 1.0, 0.5], [0.5, 0.5, -0.1, 0.5], [NAN, 0.5, 0.5, 0.5], [math.inf, 0.5, 0.5, 0]],
+)
 def test_what_is_no_point_is_refused(point):
-    with pytest.raises(ValueError, match="is no point of"):
+    with pytest.raises(ValueError, match="is no point of the space of lr, betas"):
         sample(SPACE, point)
+
+
+@pytest.mark.parametrize("u", [-0.01, 1.01])
+def test_a_range_that_must_not_widen_has_no_point_beyond(u):
+    fixed = space_of(replace(LR, widen=False), lr=1.0)
+    assert sample(fixed, [1.0]) == {"lr": pytest.approx(0.1)}
+    with pytest.raises(ValueError, match="is no point of the space of lr"):
+        sample(fixed, [u])
+
+
+def test_beyond_its_range_a_value_goes_on_along_its_scale():
+    below = sample(SPACE, [-1 / 3, -0.25, 0.5, -0.25])
+    assert below["lr"] == pytest.approx(1e-5)
+    assert below["betas"][1] == pytest.approx(1 - 10**-0.5)
+    assert below["p"] == -2.0
+    above = sample(SPACE, [4 / 3, 1.5, 0.5, 1.25])
+    assert (above["lr"], above["p"]) == (pytest.approx(1.0), 4.0)
+    assert above["betas"][1] == pytest.approx(0.9999)
+
+
+def test_what_may_not_be_negative_stops_at_0():
+    dropout = Dimension("p", "here", low=0.0, high=0.5)
+    momentum = Dimension("m", "here", low=0.5, high=0.99, scale="log_one_minus")
+    space = space_of(dropout, momentum, p=0.1, m=0.9)
+    assert sample(space, [-0.25, -3.0]) == {"p": 0.0, "m": 0.0}
+    assert (dropout.floor, LR.floor, LINEAR.floor) == (0.0, -math.inf, -math.inf)
+    assert momentum.value(momentum.floor) == pytest.approx(0.0, abs=1e-12)
+    assert replace(LINEAR, widen=False).floor == 0.0
+
+
+@settings(deadline=None)
+@given(u=st.floats(allow_nan=False, allow_infinity=False))
+def test_however_far_the_share_the_value_is_allowed(u):
+    assert 0.0 < LR.value(u) < math.inf
+    assert 0.0 <= B1.value(u) < 1.0
+    assert math.isfinite(LINEAR.value(u))
+    assert Dimension("x", "here", low=-1.0, high=0.9, scale="log_one_minus").value(u) < 1.0
+
+
+@settings(deadline=None)
+@given(u=st.floats(-3, 4), v=st.floats(-3, 4))
+def test_a_greater_share_is_no_smaller_value(u, v):
+    for dimension in (LR, B1, LINEAR):
+        low, high = dimension.value(min(u, v)), dimension.value(max(u, v))
+        assert low <= high * (1 + 1e-12 * math.copysign(1, high))
+
+
+def test_a_space_of_some_keys_alone_keeps_the_rest_at_their_defaults():
+    some = restricted(SPACE, ["p", "lr"])
+    assert [dimension.key for dimension in some.dimensions] == ["p", "lr"]
+    assert sample(some, [0.25, 0.0]) == {"p": 0.0, "lr": pytest.approx(1e-4)}
+    assert restricted(SPACE, []).dimensions == ()
+    assert sample(restricted(SPACE, []), []) == {}
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (["lrr"], "keys=[lrr]: lrr is unknown; did you mean lr? the search space of adamw has lr, betas[0],"),
+        (["lr", "betas"], "keys=[lr, betas]: betas is unknown; did you mean betas[1] or betas[0]? the search space"),
+        (["lr", "lr"], "keys=[lr, lr]: lr is there twice; the search space of adamw has lr,"),
+        ([3], "keys=[3]: 3 is unknown; the search space of adamw has lr,"),
+    ],
+)
+def test_keys_that_a_space_does_not_have_are_one_sentence(keys, said):
+    with pytest.raises(ConfigError) as caught:
+        restricted(SPACES["adamw"], keys)
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
 
 
 @settings(deadline=None)
@@ -185,6 +261,14 @@ def test_borders_are_named_and_choices_have_none():
         ),
         ("lr: {low: 1, high: 9, scale: log, source: x, typical: [5, 3]}", "a list of 2 numbers from 1 to 9."),
         ("lr: {choices: [1, 2], source: x, typical: [1, 3]}", "lr.typical=[1, 3] is not possible"),
+        (
+            "lr: {low: 1, high: 9, scale: log, source: x, widen: 1}",
+            "lr.widen=1 is not possible; allowed is true or false",
+        ),
+        (
+            "lr: {choices: [1, 2], source: x, widen: true}",
+            "lr.widen=true is not possible; allowed is true or false, and",
+        ),
         ("lr: {choices: [a, b], source: x, typical: [1, 3]}", "lr.typical=[1, 3] is not possible"),
     ],
 )

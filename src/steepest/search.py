@@ -1,8 +1,9 @@
 """The space that a study tunes an optimizer in: conf/search/<optimizer>.yaml, or its family's. No run reads it."""
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ SCALES = {
 }
 """A scale's function, which rises, and its inverse. The last is for momenta and betas: 0.9, 0.99, 0.999 are even."""
 
-RANGE, CHOICES, BESIDE = ("low", "high", "scale"), ("choices",), ("typical", "source")
+LIMITS = {
+    "linear": (-sys.float_info.max, sys.float_info.max),
+    "log": (sys.float_info.min, sys.float_info.max),
+    "log_one_minus": (-sys.float_info.max, math.nextafter(1.0, 0.0)),
+}
+"""The least and the greatest number on a scale."""
+
+RANGE, CHOICES, BESIDE = ("low", "high", "scale"), ("choices",), ("typical", "source", "widen")
 
 
 @dataclass(frozen=True)
@@ -35,14 +43,44 @@ class Dimension:
     choices: tuple[Any, ...] = ()
     typical: tuple[float, float] | None = None
     """The specification's typical range: a label, too narrow to be the space."""
+    widen: bool = True
+    """Whether a search may go beyond low and high; not where the range is what is compared."""
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it has a range; choices have no order, and no border."""
+        return not self.choices
+
+    @property
+    def floor(self) -> float:
+        """The least share that a widened search may reach: where a value that starts at 0 or above would be negative.
+
+        A logarithm only comes near 0.
+        """
+        if not self.widen:
+            return 0.0
+        return self.share(0.0) if self.low >= 0.0 and self.scale != "log" else -math.inf
+
+    def holds(self, u: float) -> bool:
+        """Whether a share is one of this dimension: [0, 1) of choices, [0, 1] of a range, any where that may widen."""
+        if self.choices:
+            return 0.0 <= u < 1.0
+        return math.isfinite(u) if self.widen else 0.0 <= u <= 1.0
 
     def value(self, u: float) -> Any:
-        """The value at a share u of [0, 1)."""
+        """The value at a share u; beyond [0, 1] it goes on along the scale, as far as the scale allows."""
         if self.choices:
             return self.choices[int(u * len(self.choices))]
         there, back = SCALES[self.scale]
         low, high = there(self.low), there(self.high)
-        return min(max(back(low + u * (high - low)), self.low), self.high)
+        least, most = self.low, self.high
+        if not 0.0 <= u <= 1.0:
+            least, most = LIMITS[self.scale]
+            least = max(least, 0.0) if self.low >= 0.0 else least
+        try:
+            return min(max(back(low + u * (high - low)), least), most)
+        except OverflowError:  # so far beyond that the number has no floating point
+            return least if self.scale == "log_one_minus" else most
 
     def share(self, value: float) -> float:
         """How far between low and high a value lies, on the scale; infinite where the scale does not reach."""
@@ -96,18 +134,38 @@ def search_space(optimizer: str, conf: Path | None = None) -> SearchSpace:
     raise ConfigError(f"optimizer={optimizer} has no search space; allowed is a file search/{optimizer}.yaml.")
 
 
+def restricted(space: SearchSpace, keys: Sequence[str]) -> SearchSpace:
+    """The space of some hyperparameters alone, in the order of `keys`; the others keep their defaults.
+
+    Raises:
+        ConfigError: a key that the space does not have, or the same one twice.
+    """
+    found = {dimension.key: dimension for dimension in space.dimensions}
+    for i, key in enumerate(keys):
+        if key not in found or key in keys[:i]:
+            state = "there twice;" if key in found else f"unknown;{did_you_mean(near(str(key), found))}"
+            raise ConfigError(
+                f"keys=[{', '.join(map(str, keys))}]: {key} is {state} the search space of {space.optimizer} has "
+                f"{listed(found or ['nothing'])}, each once."
+            )
+    return replace(space, dimensions=tuple(found[key] for key in keys))
+
+
 def sample(space: SearchSpace, point: Sequence[float]) -> dict[str, Any]:
     """The hyperparameters at a point of the unit cube, such as one of `scipy.stats.qmc.Sobol`.
 
     Args:
         space: of an optimizer.
-        point: a number of [0, 1) for each dimension.
+        point: a share for each dimension: of [0, 1) for choices; of [0, 1] for a range, or beyond it where the search
+            was widened: the value is then extrapolated on the scale, and stays what it may be (a logarithm above 0, a
+            beta below 1, a number whose range has nothing negative at 0 or above).
 
     Returns:
         Those of the space, lists whole: {"lr": 3e-4, "betas": [0.9, 0.99]}.
     """
-    if len(point) != len(space.dimensions) or not all(0.0 <= u < 1.0 for u in point):
-        raise ValueError(f"{list(point)} is no point of [0, 1)^{len(space.dimensions)}.")
+    fits = len(point) == len(space.dimensions)
+    if not fits or not all(d.holds(u) for d, u in zip(space.dimensions, point, strict=True)):
+        raise ValueError(f"{list(point)} is no point of the space of {', '.join(d.key for d in space.dimensions)}.")
     setting: dict[str, Any] = {}
     for dimension, u in zip(space.dimensions, point, strict=True):
         name, place = _parts(dimension.key)
@@ -175,7 +233,7 @@ def _dimension(file: str, key: str, entry: Any, defaults: Mapping[str, Any]) -> 
     if not isinstance(entry, dict) or not {*kind, "source"} <= {*entry} <= {*kind, *BESIDE}:
         raise ConfigError(
             f"{file}: {key}={shown(entry)} is not possible; allowed are low, high and scale, or choices, with source "
-            "and, where there is one, typical."
+            "and, where it has them, typical and widen."
         )
 
     def refuse(name: str, allowed: str) -> ConfigError:
@@ -193,9 +251,7 @@ def _dimension(file: str, key: str, entry: Any, defaults: Mapping[str, Any]) -> 
         low, high, scale = (entry[name] for name in RANGE)
         if scale not in SCALES:
             raise refuse("scale", f"one of {', '.join(SCALES)}")
-        least, most = {"linear": (-math.inf, math.inf), "log": (0.0, math.inf), "log_one_minus": (-math.inf, 1.0)}[
-            scale
-        ]
+        least, most = {"log": (0.0, math.inf), "log_one_minus": (-math.inf, 1.0)}.get(scale, (-math.inf, math.inf))
         if not _number(low) or not least < low:
             raise refuse("low", f"a number above {least:g}" if math.isfinite(least) else "a number")
         if not _number(high) or not low < high < most:
@@ -207,6 +263,8 @@ def _dimension(file: str, key: str, entry: Any, defaults: Mapping[str, Any]) -> 
         pair = isinstance(typical, list) and len(typical) == 2 and all(map(_number, typical))
         if not pair or not low <= typical[0] <= typical[1] <= high:
             raise refuse("typical", f"a list of 2 numbers from {low:g} to {high:g}")
+    if not isinstance(entry.get("widen", True), bool) or ("widen" in entry and kind is CHOICES):
+        raise refuse("widen", "true or false, and nothing beside choices")
     given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
     return Dimension(key, **given)
 
