@@ -1,0 +1,128 @@
+"""What is done of a study: run folders, and the results that are committed beside its claims."""
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from steepest.errors import ConfigError, listed
+from steepest.runs.folder import RunFolder
+from steepest.studies.plan import PlannedRun, Result, score
+from steepest.studies.study import Row
+
+COSTS = ("opt_steps", "examples", "grad_evals", "wall_s", "elapsed_s", "memory_mb")
+PLACE = ("scale", "row", "contender", "phase", "search", "trial", "seed", "run_id", "digest")
+COLUMNS = (*PLACE, "status", "value", "validation", "setting", *COSTS, "command")
+"""Of a results.csv."""
+
+
+class Ledger:
+    """Finds the result of a planned run by its id; only one of the same source digest counts.
+
+    Args:
+        runs_dir: the folder of run folders.
+        committed: a results.csv, or a path where there is none.
+        retry_failed: failed runs count as not done.
+    """
+
+    def __init__(self, runs_dir: Path, committed: Path, retry_failed: bool = False) -> None:
+        self.runs_dir, self.retry_failed = runs_dir, retry_failed
+        self.stale: set[str] = set()
+        """Ids of runs that ended by another source or other versions: they are run again, and not used."""
+        self.lost: dict[str, str] = {}
+        """Runs that were launched and have left no result, with why."""
+        self._known: dict[tuple[str, str], Result] = {}
+        self._committed = read_results(committed)
+
+    def look(self, run: PlannedRun) -> Result | None:
+        """The result of a run; None: it is to be run."""
+        key = run.run_id, run.digest
+        if key not in self._known:
+            found = self._committed.get(key) or self._read(run)
+            if found is None:
+                return None
+            self._known[key] = found
+        return self._known[key]
+
+    def give_up(self, runs: Iterable[PlannedRun], why: str) -> None:
+        """Count launched runs without a result as failed, so that they are not launched for ever."""
+        for run in runs:
+            if self.look(run) is None:
+                reason = RunFolder(self.runs_dir / run.run_id).status.get("reason") or why
+                self.lost[run.run_id] = reason
+                self._known[run.run_id, run.digest] = Result("failed")
+
+    def _read(self, run: PlannedRun) -> Result | None:
+        folder = RunFolder(self.runs_dir / run.run_id)
+        status = folder.status
+        word = status.get("status")
+        if word not in ("finished", "diverged", "failed") or (word == "failed" and self.retry_failed):
+            return None
+        if status["source_digest"] != run.digest:
+            if word != "failed":
+                self.stale.add(run.run_id)
+            return None
+        self.stale.discard(run.run_id)
+        if word == "failed":
+            self.lost[run.run_id] = status.get("reason") or "no reason is known"
+            return Result("failed")
+        summary = folder.summary
+        costs = {key: summary.get(key) for key in COSTS}
+        return Result(word, summary["metrics"], command=status["command"], **costs)
+
+
+def measured(row: Row, result: Result) -> tuple[float | None, float | None]:
+    """The row's metric and the selecting one of a run; None for those that a run without a result has not.
+
+    Raises:
+        ConfigError: a finished run has no such metric.
+    """
+    if result.committed is not None:
+        return result.committed["value"], result.committed["validation"]
+    if result.status != "finished":
+        return None, None
+    validation = score(row, result)
+    value = result.metrics.get(row.metric)
+    if row.sign * validation == float("-inf") or f"{row.select}" not in result.metrics:
+        raise ConfigError(
+            f"rows.{row.name}.select={row.select} is not measured; allowed are {listed(sorted(result.metrics))}."
+        )
+    return value, row.sign * validation
+
+
+def as_line(row: Row, run: PlannedRun, result: Result) -> dict[str, Any]:
+    """A line of a results.csv."""
+    value, validation = measured(row, result)
+    place = {key: getattr(run, key) for key in COLUMNS if hasattr(run, key)}
+    if result.committed is not None:
+        return {**result.committed, **place}
+    found = {
+        "status": result.status,
+        "value": value,
+        "validation": validation,
+        "command": shlex.join(["python", "train.py", *run.overrides]),
+    }
+    return {**place, **{key: getattr(result, key) for key in COSTS}, **found}
+
+
+def read_results(file: Path) -> dict[tuple[str, str], Result]:
+    """The lines of a results.csv as results, by run id and digest.
+
+    Raises:
+        ConfigError: a file that is none.
+    """
+    if not file.is_file():
+        return {}
+    frame = pd.read_csv(file, dtype={"run_id": str, "digest": str}).astype(object)
+    if missing := [name for name in COLUMNS if name not in frame.columns]:
+        raise ConfigError(f"{file} lacks the columns {listed(missing)}; allowed is what `reproduce` writes.")
+    frame = frame.where(frame.notna(), None)
+    lines: list[dict[str, Any]] = frame[frame["status"] != "failed"].to_dict("records")
+    return {(str(line["run_id"]), str(line["digest"])): _result(line) for line in lines}
+
+
+def _result(line: dict[str, Any]) -> Result:
+    costs = {key: line[key] for key in COSTS}
+    return Result(line["status"], {}, command=str(line["command"]), committed=line, **costs)

@@ -1,0 +1,226 @@
+"""What a study.yaml may hold: claims as rows, their contenders, how they are searched and judged, at which scales."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from steepest.config import conf_dir
+from steepest.errors import ConfigError, did_you_mean, listed, near, shown
+
+Scale = Literal["smoke", "small", "full"]
+SCALES: tuple[Scale, ...] = ("smoke", "small", "full")
+
+FIRST_EVALUATION_SEED = 1000
+"""Evaluation seeds count from here and tuning seeds from 0, so that no run is in both."""
+
+
+class Part(BaseModel):
+    """A mapping with these keys and no other."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+Overrides = Annotated[tuple[str, ...], Field(strict=False)]
+Range = Annotated[tuple[float, float], Field(strict=False)]
+
+
+class Contender(Part):
+    """One side of a comparison: an optimizer with its space, or anything else that overrides can say."""
+
+    name: str = ""
+    overrides: Overrides = ()
+    optimizer: str | None = None
+    """Whose search space it has; None: that of the override `optimizer=`."""
+    keys: Annotated[tuple[str, ...], Field(strict=False)] | Literal["all"] | None = None
+    """What of the space is searched; None: as the row says."""
+    ranges: Mapping[str, Range] = {}
+    """Ranges in place of the space's own. They define the contender: nothing is widened beyond them."""
+
+
+class Search(Part):
+    """How settings are found: as many trials for every contender, and as many in reserve."""
+
+    keys: Annotated[tuple[str, ...], Field(strict=False)] | Literal["all"] = ("lr",)
+    choices: Mapping[str, tuple[Any, ...] | list[Any]] = {}
+    """Overrides of which each trial takes one value, the same for all contenders: {schedule: [cosine, step]}."""
+    sampler: Literal["grid", "sobol"] = "grid"
+    trials: int = Field(default=5, ge=1)
+    reserve: int = Field(default=2, ge=0)
+    seeds: int = Field(default=1, ge=1)
+    repeats: int = Field(default=1, ge=1)
+    """How often the whole search is repeated, with other seeds."""
+
+
+class Row(Part):
+    """One claim, as it is run at one scale."""
+
+    name: str
+    claim: str
+    condition: str
+    recommended: str
+    contenders: tuple[Contender, ...] = Field(min_length=2)
+    base: Overrides = ()
+    metric: str
+    direction: Literal["max", "min"]
+    select: str
+    """The validation metric that picks settings; of the same direction as `metric`."""
+    worst: float
+    """What a diverged run counts as."""
+    margin: float = Field(ge=0)
+    model: Literal["last", "best"] = "last"
+    target: float | None = None
+    """Of `select`: when a run reaches it is its time to target."""
+    typical: Range | None = None
+    """The specification's typical range of the recommended learning rate, a label."""
+    search: Search = Search()
+    seeds: int = Field(default=8, ge=2)
+    unreachable: str | None = None
+    """Why this scale cannot reach the condition: then nothing is decided."""
+
+    @model_validator(mode="after")
+    def whole(self) -> "Row":
+        """Names are there once, and the recommended one among them; no value that was tuned elsewhere gets in."""
+        names = [contender.name for contender in self.contenders]
+        if self.recommended not in names:
+            raise ConfigError(
+                f"rows.{self.name}.recommended={shown(self.recommended)} is no contender; allowed are {listed(names)}."
+            )
+        if len(set(names)) < len(names):
+            raise ConfigError(f"rows.{self.name}.contenders={shown(names)} is not possible; allowed are unlike names.")
+        for word in (*self.base, *(word for contender in self.contenders for word in contender.overrides)):
+            key = word.lstrip("+~").partition("=")[0]
+            if key in ("experiment", "tuned", "seed", "study", "test", "force"):
+                why = "brings values that were tuned elsewhere" if key in ("experiment", "tuned") else "is the study's"
+                raise ConfigError(f"rows.{self.name}: {word} is not possible, since it {why}; allowed are other keys.")
+        return self
+
+    @cached_property
+    def sign(self) -> int:
+        """What makes larger values the better ones."""
+        return 1 if self.direction == "max" else -1
+
+    @cached_property
+    def evaluation_seeds(self) -> range:
+        """Disjoint from all tuning seeds."""
+        return range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + self.seeds)
+
+    def tuning_seeds(self, repeat: int) -> range:
+        """Of one search; every repeat has its own."""
+        return range(repeat * self.search.seeds, (repeat + 1) * self.search.seeds)
+
+    def contender(self, name: str) -> Contender:
+        """The one of that name."""
+        return next(one for one in self.contenders if one.name == name)
+
+
+class Study(Part):
+    """A study at one scale."""
+
+    name: str
+    scale: Scale
+    question: str
+    source: str
+    rows: tuple[Row, ...]
+
+
+def experiments_dir() -> Path:
+    """The `experiments/` folder: inside an installed package, or beside `src/` in a checkout."""
+    return conf_dir().parent / "experiments"
+
+
+def studies(experiments: Path | None = None) -> list[str]:
+    """The names of all studies."""
+    return sorted(file.parent.name for file in (experiments or experiments_dir()).glob("*/study.yaml"))
+
+
+def load_study(name: str, scale: str, rows: list[str] | None = None, experiments: Path | None = None) -> Study:
+    """The study of that name at a scale.
+
+    A row's values are those of the study's `common`, then the row's own, then those of its scale, in the study's
+    `common` and in the row: later ones win, and lists of overrides (`base`) are added up. A contender may be the bare
+    name of an optimizer.
+
+    Args:
+        name: of a folder in `experiments/`, or the path of a study.yaml.
+        scale: smoke, small or full.
+        rows: names of the rows wanted; None: all.
+        experiments: the folder of studies.
+
+    Raises:
+        ConfigError: an unknown study, scale or row, or a file that is not as it should be.
+    """
+    file = Path(name) if name.endswith(".yaml") else (experiments or experiments_dir()) / name / "study.yaml"
+    if not file.is_file():
+        known = studies(experiments)
+        meant = did_you_mean(near(name, known))
+        raise ConfigError(f"study={shown(name)} is unknown;{meant} allowed are {listed(known or ['none'])}.")
+    if scale not in SCALES:
+        raise ConfigError(f"scale={shown(scale)} is unknown; allowed are {listed(SCALES)}.")
+    try:
+        raw = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} cannot be read ({str(error).splitlines()[0]}); allowed is YAML.") from None
+    if not isinstance(raw, dict) or not isinstance(raw.get("rows"), dict) or not raw["rows"]:
+        raise ConfigError(f"{file}: rows is missing; allowed is a mapping of names to rows.")
+    known = [*raw["rows"]]
+    for row in rows or []:
+        if row not in known:
+            meant = did_you_mean(near(row, known))
+            raise ConfigError(f"rows={shown(row)} is unknown;{meant} {file.parent.name} has {listed(known)}.")
+    common = raw.pop("common", {})
+    wanted = [row for row in known if not rows or row in rows]
+    content = {"rows": [_row(row, common, raw["rows"][row], scale) for row in wanted]}
+    try:
+        return Study.model_validate({**raw, **content, "name": file.parent.name, "scale": scale}, strict=False)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, file, content["rows"])) from None
+
+
+def _row(name: str, common: Any, own: Any, scale: str) -> dict[str, Any]:
+    """The values of a row at a scale, merged."""
+    merged: dict[str, Any] = {"name": name}
+    for layer in (common, own, _scale(common, scale), _scale(own, scale)):
+        if not isinstance(layer, Mapping):
+            raise ConfigError(f"rows.{name}={shown(layer)} is not possible; allowed is a mapping.")
+        for key, value in layer.items():
+            if key == "scales":
+                continue
+            if key == "base":
+                merged[key] = [*merged.get(key, []), *value]
+            elif isinstance(value, Mapping):
+                merged[key] = {**merged.get(key, {}), **value}
+            else:
+                merged[key] = value
+    merged["contenders"] = [_contender(one) for one in merged.get("contenders", [])]
+    return merged
+
+
+def _scale(layer: Any, scale: str) -> Any:
+    return (layer.get("scales") or {}).get(scale) or {} if isinstance(layer, Mapping) else {}
+
+
+def _contender(given: Any) -> Any:
+    """A bare name is an optimizer of the configuration, with all its defaults."""
+    if isinstance(given, str):
+        return {"name": given, "overrides": [f"optimizer={given}"]}
+    if isinstance(given, dict) and isinstance(given.get("optimizer"), str):
+        rest = [f"optimizer={given['optimizer']}", *given.get("overrides", [])]
+        return {"name": given["optimizer"], **given, "overrides": rest}
+    return given
+
+
+def _sentence(error: ValidationError, file: Path, rows: list[dict[str, Any]]) -> str:
+    """What pydantic found, in our words."""
+    first = error.errors()[0]
+    if isinstance(said := first.get("ctx", {}).get("error"), ConfigError):
+        return f"{file.parent.name}/study.yaml: {said}"
+    place = [*first["loc"]]
+    if len(place) > 1 and place[0] == "rows":
+        place[1] = rows[int(place[1])]["name"]
+    value = f"={shown(first['input'])}" if first["type"] not in ("missing", "extra_forbidden") else ""
+    what = {"missing": "is missing", "extra_forbidden": "is unknown"}.get(first["type"], "is not possible")
+    return f"{file.parent.name}/study.yaml: {'.'.join(map(str, place))}{value} {what} ({first['msg']})."
