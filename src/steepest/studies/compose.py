@@ -1,6 +1,7 @@
 """The run that overrides mean: its id, and the digest of the source that decides its result."""
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ class Composer:
 
     def __init__(self, aside: Sequence[str]) -> None:
         self.aside = tuple(aside)
+        self._identified: dict[tuple[tuple[str, ...], str], tuple[str, str]] = {}
         self._composed: dict[tuple[str, ...], tuple[DictConfig, str]] = {}
 
     def identify(self, words: Sequence[str], values: Mapping[str, Any]) -> tuple[str, str]:
@@ -33,12 +35,15 @@ class Composer:
         Raises:
             ConfigError: what they say is not possible.
         """
-        base, digest = self._base(tuple(words))
-        cfg = copy.deepcopy(base)
-        for key, value in values.items():
-            OmegaConf.update(cfg, key, value)
-        _, run_id = settled(cfg)
-        return run_id, digest
+        asked = tuple(words), json.dumps(values)
+        if asked not in self._identified:
+            base, digest = self._base(tuple(words))
+            cfg = copy.deepcopy(base)
+            for key, value in values.items():
+                OmegaConf.update(cfg, key, value)
+            _, run_id = settled(cfg)
+            self._identified[asked] = run_id, digest
+        return self._identified[asked]
 
     def _base(self, words: tuple[str, ...]) -> tuple[DictConfig, str]:
         if words not in self._composed:

@@ -108,10 +108,10 @@ def _side(
     def planned(phase: Phase, trial: int, point: Point, seed: int) -> PlannedRun:
         # A choice such as schedule=cosine brings keys of its own, so it is composed; numbers are only put in.
         chosen, tuned = space.chosen(point), space.tuned(point)
-        test = f"test={row.model if phase == 'evaluate' else 'none'}"
-        run_id, digest = identify((*base, *words(chosen), test), {**tuned, "seed": seed})
+        test = row.model if phase == "evaluate" else "none"
+        run_id, digest = identify((*base, *words(chosen)), {**tuned, "seed": seed, "test": test})
         place = (study.name, study.scale, row.name, contender.name, phase, repeat, trial, seed)
-        return PlannedRun(*place, json.dumps(chosen | tuned), (*base, test), run_id, digest)
+        return PlannedRun(*place, json.dumps(chosen | tuned), (*base, f"test={test}"), run_id, digest)
 
     def scored(phase: Phase, points: Sequence[Point]) -> bool:
         """Plan trials; whether all have their results."""
