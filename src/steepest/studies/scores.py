@@ -46,5 +46,5 @@ def score_table(evaluations: pd.DataFrame, direction: str, worst: float) -> pd.D
     lost = (runs["status"] == "diverged").to_numpy() | np.isinf(values)
     scores = np.maximum(sign * np.where(lost, worst, values), sign * worst)
     scores[~runs["status"].isin(["finished", "diverged"]).to_numpy()] = np.nan
-    table = runs.assign(score=scores).pivot(index="contender", columns="seed", values="score")  # noqa: PD010
+    table = runs.assign(score=scores).pivot(index="contender", columns="seed", values="score")
     return table.reindex(runs["contender"].unique())

@@ -53,10 +53,10 @@ def seeds_needed(
     spreads = [deviations(values) for values in seen]
     mean, spread = np.array([values.mean() for values in seen]), np.array([0.0 if s else float(d) for d, s in spreads])
     gain = np.array([(gains or {}).get(rival, 0.0) for rival in differences])
-    n = np.arange(2, MOST + 1)
+    n = np.arange(2.0, MOST + 1)
     beats = power_greater(mean, spread, gain, n, alpha).prod(axis=0)
     loses = power_greater(-mean, spread, np.full(len(mean), margin + own_gain), n, alpha / len(mean)).max(axis=0)
-    best = mean.argmin(keepdims=True)
+    best = [int(mean.argmin())]
     above = power_greater(mean[best], spread[best], gain[best] - margin, n, alpha)[0]
     below = power_greater(-mean[best], spread[best], np.array([own_gain - margin]), n, alpha)[0]
     chances = {CONFIRMED: beats, REFUTED: loses, ON_PAR: np.maximum(above + below - 1.0, 0.0)}
@@ -67,11 +67,10 @@ def seeds_needed(
 
 
 def power_greater(mean: Floats, spread: Floats, threshold: Floats, n: Floats, alpha: float) -> Floats:
-    """The power of `p_greater`, shape (rivals, sizes), where means and standard deviations are the true ones."""
-    size = np.asarray(n, float)
-    above, sure = (mean - threshold)[:, None], 0.5**size < alpha
+    """The power of `p_greater`, shape (rivals, numbers of seeds), where mean and standard deviation are the true ones."""
+    above, sure = (mean - threshold)[:, None], 0.5**n < alpha
     still = spread[:, None] == 0.0
-    away = above * np.sqrt(size) / np.where(still, 1.0, spread[:, None])
-    bound = special.stdtrit(size - 1, 1.0 - alpha)
-    missed = special.nctdtr(size - 1, np.clip(away, -30.0, 30.0), bound)  # beyond 30 deviations it has no digits left
+    away = above * np.sqrt(n) / np.where(still, 1.0, spread[:, None])
+    bound = special.stdtrit(n - 1, 1.0 - alpha)
+    missed = special.nctdtr(n - 1, np.clip(away, -30.0, 30.0), bound)  # beyond 30 deviations it has no digits left
     return np.where(still, (above > 0) & sure, 1.0 - np.nan_to_num(missed))

@@ -37,7 +37,7 @@ def p_greater(differences: ArrayLike, threshold: ArrayLike = 0.0) -> Floats:
 
 
 def p_equivalent(differences: ArrayLike, below: ArrayLike, above: ArrayLike) -> Floats:
-    """p values of "the mean lies between -below and above": the greater of two one-sided tests.
+    """The p values of "the mean lies between -below and above": the greater of two one-sided tests.
 
     Schuirmann 1987, J. Pharmacokinet. Biopharm. 15:657.
     """
@@ -62,7 +62,7 @@ def lower_bound(differences: ArrayLike, alpha: float) -> Floats:
 
 
 def holm(p: ArrayLike) -> Floats:
-    """p values of several tests, corrected so that one false finding among them has a probability of alpha at most.
+    """The p values of several tests, corrected so that one false finding among them has a probability of alpha at most.
 
     Holm 1979, Scand. J. Statist. 6:65. Reject where the corrected value is below alpha.
     """

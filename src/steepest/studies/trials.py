@@ -20,7 +20,7 @@ Point = tuple[float, ...]
 SEED = 0
 """Of the scrambled sequence: one for all contenders, rows and studies, so that nobody can draw a luckier one."""
 DIMENSIONS = 32
-"""Of the sequence. It is always drawn whole, since a scrambled one of fewer dimensions has other leading coordinates."""
+"""Of the sequence. It is always drawn whole: a scrambled one of fewer dimensions has other leading coordinates."""
 FAR = 4096
 """Points of the sequence that are looked at for one that was not tried."""
 BORDER = 0.05
@@ -144,7 +144,7 @@ def reserve_point(
     return _of_sobol(tried, dimensions)
 
 
-def gain_of_tuning(tried: Sequence[Tried], dimensions: Sequence[Dimension]) -> float:
+def gain_of_tuning(tried: Sequence[Tried], dimensions: Sequence[Dimension], sampler: str) -> float:
     """How much better than its best trial a contender may become if it is tuned more finely.
 
     Parabolas are fitted to the 3, 4, ... all trials nearest to the best that did not diverge, and the highest of their
@@ -153,11 +153,11 @@ def gain_of_tuning(tried: Sequence[Tried], dimensions: Sequence[Dimension]) -> f
     levels off: `steepest.studies.simulation` shows that the one alone is not enough.
 
     Returns:
-        A difference of scores, 0 or more; 0 where it cannot be estimated: not one range alone, below three trials that
-        did not diverge, or no parabola with a top.
+        A difference of scores, 0 or more; 0 where it cannot be estimated: no grid, below three trials that did not
+        diverge, or no parabola with a top.
     """
     finite = [one for one in tried if math.isfinite(one.score)]
-    if len(dimensions) != 1 or not dimensions[0].numeric or len(finite) < 3:
+    if sampler != "grid" or len(dimensions) != 1 or len(finite) < 3:
         return 0.0
     u = best(finite).point[0]
     finite.sort(key=lambda one: (abs(one.point[0] - u), one.point[0]))

@@ -1,0 +1,90 @@
+"""How soon runs reach a target, and how often a contender is among the quickest. Runs that never do are censored."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from steepest.studies.scores import sign_of
+
+
+def times_to_target(rows: pd.DataFrame, *, metric: str, target: float, direction: str, clock: str) -> pd.DataFrame:
+    """When each run first reaches a target.
+
+    Args:
+        rows: of metrics.jsonl of several runs: run_id, the metric and the clock; a row without either says nothing.
+        metric: such as val/accuracy.
+        target: its value that is to be reached, or passed.
+        direction: max or min, of the metric.
+        clock: the column that time is read from, such as opt_step, examples, grad_evals or wall_s.
+
+    Returns:
+        A row for each run: run_id, time, reached. Of a run that does not reach the target, time is the last of its
+        clock (0 without any): it was not there by then.
+    """
+    sign = sign_of(direction)
+    found = []
+    for run, group in rows.groupby("run_id", sort=False):
+        group = group.dropna(subset=[clock]).sort_values(clock, kind="stable")
+        there = group.loc[sign * group[metric] >= sign * target, clock] if metric in group else group[clock].iloc[:0]
+        last = float(group[clock].iloc[-1]) if len(group) else 0.0
+        found.append((run, float(there.iloc[0]) if len(there) else last, len(there) > 0))
+    return pd.DataFrame(found, columns=["run_id", "time", "reached"])
+
+
+def time_table(times: pd.DataFrame) -> pd.DataFrame:
+    """The median time to the target of each contender, by Kaplan and Meier's estimate, which minds censored runs.
+
+    Kaplan and Meier 1958, J. Am. Stat. Assoc. 53:457.
+
+    Args:
+        times: contender, time, reached, a row for each run.
+
+    Returns:
+        Index contender, in the order of their first appearance; columns n, reached (how many), median (infinite where
+        so many never get there that there is none).
+    """
+    found = {}
+    for contender, group in times.groupby("contender", sort=False):
+        reached = group["reached"].to_numpy(bool)
+        when = group["time"].to_numpy(float)
+        median = math.inf
+        if reached.any():
+            left = stats.ecdf(stats.CensoredData(uncensored=when[reached], right=when[~reached])).sf
+            half = left.quantiles[left.probabilities <= 0.5 + 1e-12]
+            median = float(half[0]) if len(half) else math.inf
+        found[contender] = (len(group), int(reached.sum()), median)
+    table = pd.DataFrame.from_dict(found, orient="index", columns=["n", "reached", "median"])
+    return table.rename_axis("contender")
+
+
+def performance_profile(times: pd.DataFrame) -> pd.DataFrame:
+    """On how many problems a contender needs at most so many times what the quickest needs.
+
+    Dolan and More 2002, Math. Program. 91:201.
+
+    Args:
+        times: problem, contender, time, one of each pair; infinite or NaN where the target was never reached. A
+            problem that nobody solves counts, and one that a contender has no time for is one that it did not solve.
+
+    Returns:
+        contender, ratio (from 1, rising), share (of all problems): the corners of the curves, each with its start at 1.
+
+    Raises:
+        ValueError: a time that is not above 0, or two of one pair.
+    """
+    values = times["time"].to_numpy(float)
+    if (values <= 0.0).any():
+        raise ValueError("a time is not above 0")
+    table = times.assign(time=np.where(np.isfinite(values), values, np.inf))
+    table = table.pivot(index="problem", columns="contender", values="time").fillna(math.inf)
+    best = table.min(axis=1)
+    solved = table[np.isfinite(best)]
+    ratios = solved.div(best[np.isfinite(best)], axis=0)
+    corners = []
+    for contender in times["contender"].unique():
+        own = ratios[contender].to_numpy() if len(ratios) else np.empty(0)
+        for ratio in np.unique([1.0, *own[np.isfinite(own)]]):
+            corners.append((contender, float(ratio), float((own <= ratio).sum() / len(table))))
+    return pd.DataFrame(corners, columns=["contender", "ratio", "share"])
