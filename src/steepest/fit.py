@@ -187,6 +187,7 @@ def summarise(
         "metrics": {**recorder.metrics, **{f"best/{key}": value for key, value in checkpoints.best.items()}},
         "opt_steps": counters.opt_step,
         "total_steps": parts.total_steps,
+        "validation_steps": parts.validation_steps,
         "examples": counters.examples,
         "grad_evals": counters.grad_evals,
         "wall_s": round(counters.wall_s, 3),

@@ -1,0 +1,171 @@
+"""What a study will cost: from runs of it that are done, or from a short probe of each row."""
+
+import math
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from steepest.errors import ConfigError, listed
+from steepest.launchers.processes import Job, run_jobs
+from steepest.runs.folder import RunFolder
+from steepest.studies.plan import PlannedRun, Result, Side
+from steepest.studies.progress import minutes
+from steepest.studies.study import Row
+
+PROBE_S = 2.0
+"""Seconds of training in a probe."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """Of one run of a row."""
+
+    steps: int
+    seconds: float
+    memory_mb: float
+    basis: str
+    """Where it is from."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row of the bill."""
+
+    row: str
+    contenders: int
+    runs: int
+    done: int
+    price: Price
+
+    @property
+    def todo(self) -> int:
+        """Runs that are to be run."""
+        return self.runs - self.done
+
+
+def bill(
+    planned: Sequence[tuple[Row, list[Side]]], look: Callable[[PlannedRun], Result | None], aside: Sequence[str]
+) -> list[Item]:
+    """The cost of every row of a plan.
+
+    Args:
+        planned: rows and their contenders.
+        look: gives the result of a run that is done.
+        aside: overrides for every run.
+
+    Raises:
+        ConfigError: a probe does not run, or measures none of what the row compares.
+    """
+    items = []
+    for row, sides in planned:
+        runs = {run.run_id: run for side in sides for run in side.runs}
+        results = [result for run in runs.values() if (result := look(run))]
+        later = sum(side.later for side in sides)
+        ended = [result for result in results if result.status == "finished" and result.elapsed_s]
+        open_ones = [run for run in runs.values() if look(run) is None]
+        if not open_ones and not later:
+            price = Price(0, 0.0, 0.0, "all done")
+        elif len(ended) >= 3:
+            price = seen(ended)
+        else:
+            of_the_claim = [run for run in open_ones if run.contender == row.recommended]
+            price = probe(row, (of_the_claim or open_ones)[0], aside)
+        items.append(Item(row.name, len(row.contenders), len(runs) + later, len(results), price))
+    return items
+
+
+def seen(results: Sequence[Result]) -> Price:
+    """The price by runs that are done."""
+    return Price(
+        int(statistics.median(result.opt_steps or 0 for result in results)),
+        statistics.fmean(result.elapsed_s or 0.0 for result in results) + 1.0,  # and a second to begin
+        max(result.memory_mb or 0.0 for result in results),
+        f"{len(results)} runs",
+    )
+
+
+def probe(row: Row, run: PlannedRun, aside: Sequence[str]) -> Price:
+    """The price by training for two seconds, with one validation and a test."""
+    with tempfile.TemporaryDirectory() as place:
+        own = [f"paths.runs_dir={place}/runs", "logger=none", "callbacks=none", f"budget.seconds={PROBE_S}"]
+        log = Path(place) / "log.txt"
+        words = [*run.overrides, f"test={row.model}", *aside, *own]
+        words = [word for word in words if not word.startswith("test=none")]
+        [outcome] = run_jobs([Job(resolve_name("steepest.cli:main"), [["train", *words]], log=log)], 1)
+        folders = [RunFolder(path) for path in Path(place).glob("runs/r*")]
+        if not folders or folders[0].status["status"] not in ("finished", "diverged"):
+            why = folders[0].status.get("reason") if folders else None
+            said = [line for line in log.read_text().splitlines() if line.strip()] if log.is_file() else []
+            reason = why or (said[-1].removeprefix("steepest: ") if said else outcome.reason)
+            raise ConfigError(f"rows.{row.name}: a run of {run.contender} does not work: {reason}")
+        summary = folders[0].summary
+        rows = folders[0].rows()
+    check(row, summary)
+    trained, steps = max(summary["wall_s"], 1e-3), max(summary["opt_steps"], 1)
+    validations = max(1, math.ceil(summary["total_steps"] / summary["validation_steps"]))
+    looks = 1 + len([one for one in rows if any(key.startswith("val/") for key in one)])
+    each_look = max(summary["elapsed_s"] - trained, 0.0) / looks
+    seconds = (
+        outcome.seconds
+        - summary["elapsed_s"]
+        + trained / steps * summary["total_steps"]
+        + each_look * (validations + 1)
+    )
+    return Price(summary["total_steps"], seconds, summary["memory_mb"], f"a probe of {run.contender}")
+
+
+def check(row: Row, summary: Mapping[str, Any]) -> None:
+    """Hold what a row compares against what its runs measure.
+
+    Raises:
+        ConfigError: they do not measure it.
+    """
+    if summary["status"] != "finished":
+        return
+    for key, name in (("metric", row.metric), ("select", row.select)):
+        if name not in summary["metrics"]:
+            known = sorted(one for one in summary["metrics"] if one.startswith(("test/", "val/")))
+            raise ConfigError(f"rows.{row.name}.{key}={name} is not measured; allowed are {listed(known)}.")
+
+
+def show(items: Sequence[Item], jobs: int, title: str) -> None:
+    """Print a bill."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("row", "contenders", "runs", "done", "steps a run", "time a run", "memory a run", "time", "by"):
+        table.add_column(name, justify="left" if name in ("row", "by") else "right", no_wrap=True)
+    for item in items:
+        price = item.price
+        table.add_row(
+            item.row,
+            str(item.contenders),
+            f"{item.runs:,}",
+            f"{item.done:,}",
+            f"{price.steps:,}",
+            minutes(price.seconds),
+            f"{price.memory_mb:,.0f} MB",
+            minutes(item.todo * price.seconds / jobs),
+            price.basis,
+        )
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+    todo = sum(item.todo for item in items)
+    memory = max([item.price.memory_mb for item in items], default=0.0) * jobs
+    steps = sum(item.todo * item.price.steps for item in items)
+    console.print(
+        f"To do: {todo:,} runs of {steps:,} steps in all, about {minutes(expected_s(items) / jobs)} with {jobs} at a "
+        f"time, up to {memory:,.0f} MB of memory. Contenders whose steps cost more than the probe's take longer.",
+        soft_wrap=True,
+    )
+
+
+def expected_s(items: Sequence[Item]) -> float:
+    """Seconds of all that is to be run, one after the other."""
+    return sum(item.todo * item.price.seconds for item in items)
