@@ -67,7 +67,7 @@ def seeds_needed(
 
 
 def power_greater(mean: Floats, spread: Floats, threshold: Floats, n: Floats, alpha: float) -> Floats:
-    """The power of `p_greater`, shape (rivals, numbers of seeds), where mean and standard deviation are the true ones."""
+    """The power of `p_greater` where these are the true means and standard deviations, shape (rivals, len(n))."""
     above, sure = (mean - threshold)[:, None], 0.5**n < alpha
     still = spread[:, None] == 0.0
     away = above * np.sqrt(n) / np.where(still, 1.0, spread[:, None])

@@ -72,16 +72,18 @@ def performance_profile(times: pd.DataFrame) -> pd.DataFrame:
         contender, ratio (from 1, rising), share (of all problems): the corners of the curves, each with its start at 1.
 
     Raises:
-        ValueError: a time that is not above 0, or two of one pair.
+        ValueError: a time below 0, or two of one pair.
     """
     values = times["time"].to_numpy(float)
-    if (values <= 0.0).any():
-        raise ValueError("a time is not above 0")
+    if (values < 0.0).any():
+        raise ValueError("a time is below 0")
     table = times.assign(time=np.where(np.isfinite(values), values, np.inf))
     table = table.pivot(index="problem", columns="contender", values="time").fillna(math.inf)
     best = table.min(axis=1)
-    solved = table[np.isfinite(best)]
-    ratios = solved.div(best[np.isfinite(best)], axis=0)
+    quickest = best[np.isfinite(best)]
+    solved = table.loc[quickest.index]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = solved.div(quickest, axis=0).mask(solved.eq(quickest, axis=0), 1.0)  # a quickest time of 0, too
     corners = []
     for contender in times["contender"].unique():
         own = ratios[contender].to_numpy() if len(ratios) else np.empty(0)
