@@ -1,5 +1,6 @@
 """What a study leaves: results.csv, verdicts.csv, a README with the verdicts, figures, and one page."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def conclude(
     verdicts = pd.DataFrame(
         [judge(row, sides, results[results.row == row.name], ledger, study.scale) for row, sides in planned]
     )
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     show(study, verdicts, console)
     for run_id, why in ledger.lost.items():
         console.print(Text(f"failed: {run_id}: {why}"), soft_wrap=True)

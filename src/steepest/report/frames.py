@@ -115,6 +115,8 @@ def profile(parts: Sequence[Section]) -> pd.DataFrame:
         return pd.DataFrame(columns=["group", "tau", "share"])
     gaps = pd.DataFrame([(row.max() - row) / ((row.max() - row.min()) or 1.0) for row in means])
     common = [group for group in gaps if gaps[group].notna().sum() > 1]
+    if not common:
+        return pd.DataFrame(columns=["group", "tau", "share"])
     taus = np.unique(np.concatenate([[0.0, 1.0], gaps[common].to_numpy().ravel()]))
     taus = taus[~np.isnan(taus)]
     shares = {group: [(gaps[group] <= tau + 1e-12).mean() for tau in taus] for group in common}
