@@ -36,6 +36,8 @@ CONFIG = {
     "logger": {"wandb": {"project": "configured", "entity": None}},
     "run": {"id": "r0123456789a", "attempt": 2, "name": "digits-mlp", "group": "baselines", "tags": ["vision", "adam"]},
 }
+ON_WANDB = {**CONFIG, "entries": {"betas_0": 0.9, "betas_1": 0.99}}
+"""The configuration with what panels take out of it."""
 SPARE_S = 15 - wandb_logger.START_S
 END_SPARE_S = 15 - wandb_logger.FINISH_S
 """What all else may take at the start and at the end, of the 15 s that a server may cost."""
@@ -138,7 +140,7 @@ def test_an_online_run_has_everything(server, capfd):
     assert capfd.readouterr() == ("", "")
     [run] = server.runs.values()
     assert run.id == "r0123456789a-2"
-    assert run.config == CONFIG
+    assert run.config == ON_WANDB
     assert [entry["_step"] for entry in run.history] == list(range(7))
     assert [{key: entry[key] for key in row(0)} for entry in run.history] == [row(number) for number in range(7)]
     assert run.summary["headline"] == summary()["headline"]
@@ -450,15 +452,34 @@ def test_the_summary_has_a_column_for_each_number():
     assert "metrics" not in found
 
 
-def test_the_summary_of_a_diverged_run_says_so_and_has_no_value():
-    found = columns("diverged", summary("diverged") | {"headline": {"metric": "val/loss", "value": None}})
+def test_a_diverged_run_says_so_and_has_no_value(server):
+    folder = made_folder()
+    mirror = logger(folder)
+    mirror.log_hyperparams(CONFIG)
+    mirror.log_metrics({**row(0), "val/loss": 2.5})
+    headline = {"metric": "val/loss", "value": None, "direction": "min"}
+    mirror.finish({**summary("diverged"), "headline": headline, "metrics": {"val/loss": 2.5, "val/accuracy": 0.1}})
+    found = server.runs["r0123456789a-2"].summary
     assert found["diverged"] == 1
+    assert found["val/accuracy"] == 0.1
+    assert found.get("val/loss") is None  # not 2.5, which it had before
     assert not {"headline/last", "headline/best"} & {*found}
 
 
 @pytest.mark.parametrize("short", [{}, {"status": "failed", "wall_s": 0, "opt_steps": 0}])
 def test_the_summary_of_a_run_without_steps(short):
     assert columns("failed", short) == {**short, "status": "failed", "diverged": 0}
+
+
+def test_the_summary_wins_over_the_last_row(server):
+    folder = made_folder()
+    mirror = logger(folder)
+    mirror.log_hyperparams(CONFIG)
+    mirror.log_metrics({**row(0), "test/accuracy": 0.25})
+    mirror.finish(summary())
+    [run] = server.runs.values()
+    assert run.summary["test/accuracy"] == summary()["metrics"]["test/accuracy"]
+    assert [entry["test/accuracy"] for entry in run.history] == [0.25]
 
 
 def test_a_metric_keeps_its_name_in_the_summary(server):
@@ -483,7 +504,7 @@ def test_in_a_sweep_the_run_is_the_agents(server, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
     [run] = server.runs.values()
     assert (run.id, run.told("sweep"), run.told("project")) == ("agents", "sw33p", "theirs")
-    assert run.config == {**CONFIG, "optimizer.lr": 0.25}
+    assert run.config == {**ON_WANDB, "optimizer.lr": 0.25}
     assert (told["id"], told["project"], told["entity"]) == ("agents", "theirs", "team")
     assert told["url"] == f"{server.url}/team/theirs/runs/agents"
     for name in (*agent, "SWEEP_PARAM_PATH"):
@@ -511,7 +532,7 @@ def test_sync_uploads_what_is_not_there_and_only_once(server, offline_environmen
     assert f"runs/a: 5 rows, finished: {server.url}/team/configured/runs/a-2" in capsys.readouterr().out
     assert set(server.runs) == {"a-2", "b-1"}
     run = server.runs["a-2"]
-    assert run.config == {**CONFIG, "run": {**CONFIG["run"], "id": "a"}}
+    assert run.config == {**ON_WANDB, "run": {**CONFIG["run"], "id": "a"}}
     assert [entry["v"] for entry in run.history] == [0, 1, 2, 3, 4]
     assert run.summary["headline"] == summary()["headline"]
     assert (run.told("groupName"), run.told("tags")) == ("baselines", ["vision", "adam"])

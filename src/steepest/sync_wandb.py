@@ -89,7 +89,13 @@ def upload(attempt: RunFolder, project: str | None, entity: str | None) -> str:
     Raises:
         ConfigError: no API key, or a server that does not answer.
     """
-    from steepest.runs.wandb_run import WandbRun, has_key, job_type, record  # slow, and not needed for a dry run
+    from steepest.runs.wandb_run import (
+        WandbRun,
+        entries,
+        has_key,
+        job_type,
+        record,
+    )  # slow, and not needed for a dry run
 
     if not has_key():
         raise ConfigError("There is no API key for W&B; allowed is the environment's WANDB_API_KEY or `wandb login`.")
@@ -111,7 +117,7 @@ def upload(attempt: RunFolder, project: str | None, entity: str | None) -> str:
                 group=about["group"],
                 tags=about["tags"],
                 job_type=job_type(config),
-                config=config,
+                config={**config, **entries(config)},
             )
             for row in attempt.rows():
                 run.log(row)

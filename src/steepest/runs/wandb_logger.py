@@ -12,7 +12,7 @@ from pytorch_lightning.loggers.logger import DummyExperiment, Logger, rank_zero_
 from pytorch_lightning.utilities import rank_zero_only
 
 from steepest.errors import ConfigError
-from steepest.runs.wandb_run import Mode, WandbRun, has_key, in_sweep, job_type, record, without_key
+from steepest.runs.wandb_run import Mode, WandbRun, entries, has_key, in_sweep, job_type, record, without_key
 
 START_S, FINISH_S = 6.0, 10.0
 """What a server may cost: with wandb's own work before and after that stays below 15 s each."""
@@ -90,7 +90,7 @@ class WandbLogger(Logger):
         with self._spared():
             if self._run is None:
                 self._run = self._begin(job_type(params))
-            self._run.run.config.update(params, allow_val_change=True)
+            self._run.run.config.update({**params, **entries(params)}, allow_val_change=True)
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

@@ -94,6 +94,8 @@ class WandbRun:
         Raises:
             TimeoutError: not all has arrived in time.
         """
+        if self.number > self.run.starting_step:
+            self.run.log({}, commit=True)  # the last row, which would else come later and win over the summary
         self.run.summary.update(columns(status, summary))
         if status == "preempted":
             self.run.mark_preempting()
@@ -109,6 +111,8 @@ def columns(status: str, summary: Mapping[str, Any]) -> dict[str, Any]:
     metrics, headline = summary.get("metrics", {}), summary.get("headline", {})
     found = {**metrics, **{key: value for key, value in summary.items() if key != "metrics"}}
     found |= {"status": status, "diverged": int(status == "diverged")}
+    if status == "diverged" and "metric" in headline:
+        found[headline["metric"]] = None  # not the last good value, which tables and sweeps would take for a result
     numbers = {"headline/last": headline.get("value"), "headline/best": metrics.get(f"best/{headline.get('metric')}")}
     seconds, steps = summary.get("wall_s"), summary.get("opt_steps")
     if seconds and steps:
@@ -125,6 +129,13 @@ def within(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of `wandb.init`, cut to the lengths that W&B takes."""
     cut = {key: options[key][: LONGEST[key]] for key in ("group", "job_type") if options.get(key)}
     return {**options, **cut, "tags": [tag[: LONGEST["tag"]] for tag in options.get("tags") or [] if tag]}
+
+
+def entries(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"entries": {"betas_0": 0.9, "betas_1": 0.999}}`: W&B's panels take no entries out of an optimizer's lists."""
+    lists = {key: value for key, value in (config.get("optimizer") or {}).items() if isinstance(value, list | tuple)}
+    found = {f"{key}_{place}": one for key, value in lists.items() for place, one in enumerate(value)}
+    return {"entries": found} if found else {}
 
 
 def in_sweep() -> bool:
