@@ -18,7 +18,7 @@ from written_runs import RATES, write_run, write_study
 from steepest.errors import ConfigError
 from steepest.report.bands import DRAWN, POINTS, bands, ends, times
 from steepest.report.figures import curves
-from steepest.report.frames import profile, reached, search_curves, sensitivity, steps_up, typical
+from steepest.report.frames import profile, ratios, reached, search_curves, sensitivity, steps_up, typical
 from steepest.report.palette import looks
 from steepest.report.runs import COLUMNS, load
 from steepest.report.sections import sections
@@ -210,6 +210,29 @@ def test_a_run_without_a_result_is_shown_with_the_others():
     assert (row["n"], row["diverged"], row["unfinished"], row["mean"]) == (1, 1, 1, 0.9)
 
 
+def test_a_diverged_run_counts_as_the_worst_where_the_study_names_it():
+    part = {"study": "s", "scale": "small", "row": "r", "phase": "evaluate", "trial": None}
+    for seed in range(3):
+        ours, theirs = {**part, "contender": "adam"}, {**part, "contender": "sgd"}
+        write_run(RUNS, seed, seed=seed, value=0.8, study=ours)
+        write_run(RUNS, 10 + seed, seed=seed, value=0.9, status="finished" if seed else "diverged", study=theirs)
+    assert aggregate(only_section()).set_index("group")["mean"].to_dict() == pytest.approx({"sgd": 0.9, "adam": 0.8})
+    part = only_section(facts={"r": {"worst": 0.0, "recommended": "adam"}})
+    table = aggregate(part).set_index("group")
+    assert table["mean"].to_dict() == pytest.approx({"adam": 0.8, "sgd": 0.6})
+    assert (table.n["sgd"], table.diverged["sgd"]) == (3, 1)
+    assert differences(part)["mean"].to_list() == pytest.approx([0.2])
+
+
+def test_empty_cells_of_a_frame_built_elsewhere_may_be_nan():
+    write_run(RUNS, 1)
+    data = load([RUNS])
+    frame = pd.DataFrame(data.runs.to_dict("records")).replace({None: math.nan})
+    [part] = sections(replace(data, runs=frame))
+    assert part.title == "classification on digits"
+    assert list(part.runs.group) == ["adam"]
+
+
 def test_no_result_at_all_is_an_error():
     write_run(RUNS, 1, status="running")
     with pytest.raises(ConfigError, match="No run has a result yet"):
@@ -221,14 +244,15 @@ def test_no_result_at_all_is_an_error():
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12))
 def test_the_mean_and_interval_are_those_of_scipy(values):
-    frame = pd.DataFrame({"group": "a", "result": values, "status": "finished", "digest": None, "run_id": "r"})
+    frame = pd.DataFrame({"group": "a", "counted": values, "status": "finished", "digest": None, "run_id": "r"})
     for name in ("opt_steps", "wall_s", "memory_mb"):
         frame[name] = 1.0
     part = type("Part", (), {"groups": ["a"], "runs": frame})
     [row] = aggregate(part).to_dict("records")
-    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    assert row["mean"] == pytest.approx(np.mean(values))
     scale = 1e-9 * (1 + max(map(abs, values)))
     if stats.sem(values) > scale:
+        low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
         assert row["low"] == pytest.approx(low, abs=scale, rel=1e-6)
         assert row["high"] == pytest.approx(high, abs=scale, rel=1e-6)
 
@@ -349,19 +373,20 @@ def test_runs_that_never_reach_the_target_are_censored_and_not_dropped():
     write_run(RUNS, 5, seed=5, status="running")
     part = only_section()
     frame = times(part, 0.5, "opt_step").set_index("run_id")
-    assert frame.x.to_list() == [50.0, 80.0, 100.0, math.inf]
+    assert frame.time.to_list() == [50.0, 80.0, 100.0, 100.0]
     assert frame.reached.to_list() == [True, True, False, False]
     up = steps_up(part, 0.5, "opt_step")
-    assert up[["x", "share"]].to_numpy().tolist() == [[0.0, 0.0], [50.0, 0.25], [80.0, 0.5], [100.0, 0.5]]
+    assert up.groupby("x").share.last().to_dict() == {0.0: 0.0, 50.0: 0.25, 80.0: 0.5, 100.0: 0.5}
+    assert set(up.missing) == {2}
     [row] = reached(part, 0.5).to_dict("records")
-    assert (row["reached"], row["n"], row["opt_step"], row["wall_s"]) == (2, 4, math.inf, math.inf)
+    assert (row["reached"], row["n"], row["opt_step"], row["wall_s"]) == (2, 4, 80.0, 0.8)
     [row] = reached(part, 0.3).to_dict("records")
     assert (row["reached"], row["opt_step"]) == (4, 50.0)  # at 30, 50, 80, and 50 before it diverged
 
 
 def test_a_target_below_for_a_loss():
     write_run(RUNS, 1, metric="val/loss", direction="min", start=2.0, value=1.0)
-    assert times(only_section(), 1.5, "opt_step").x.to_list() == [50.0]
+    assert times(only_section(), 1.5, "opt_step").time.to_list() == [50.0]
 
 
 def test_sensitivity_and_typical_ranges_come_from_the_search():
@@ -395,6 +420,17 @@ def test_the_profile_needs_two_rows():
     best = frame[frame.tau == 0].set_index("group").share.to_dict()
     assert best == {"adam": 0.5, "lion": 0.5, "sgd": 0.0}
     assert set(frame[frame.tau == 1].share) == {1.0}
+
+
+def test_the_profile_of_times_has_the_rows_with_a_target():
+    first = write_study(RUNS, row="a", seeds=3, trials=2)
+    write_study(RUNS, row="b", seeds=3, trials=2, first=first, gap=0.2)  # lion ends at 0.5
+    targets = {"a": {"target": 0.3}, "b": {"target": 0.6}}
+    assert ratios(sections(load([RUNS]), facts={"a": {"target": 0.3}})).empty
+    frame = ratios(sections(load([RUNS]), facts=targets))
+    ends_at = frame.groupby("group").share.last().to_dict()
+    assert ends_at == {"adam": 1.0, "sgd": 1.0, "lion": 0.5}
+    assert frame.tau.min() == 1.0
 
 
 def test_looks_differ_in_more_than_colour():

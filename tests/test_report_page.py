@@ -6,13 +6,14 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from written_runs import verdict_frame, write_run, write_study
 
 from steepest.errors import ConfigError
 from steepest.report.html_tables import Links
 from steepest.report.page import in_script, write_page
-from steepest.report.runs import load
+from steepest.report.runs import Runs, load
 
 RUNS = Path("runs")
 EVIL = "<script>alert('run')</script><b>&amp;"
@@ -301,6 +302,27 @@ def test_a_list_of_runs_stands_once():
     links = Links()
     assert links.key(["a", "b"]) == links.key(("a", "b")) != links.key(["a"])
     assert links.to("<1>", ["a"], '"') == '<a class="to-runs" href="#runs" data-runs="l1" title="&quot;">&lt;1&gt;</a>'
+
+
+def test_a_run_of_two_rows_stands_once():
+    write_study(RUNS, seeds=2, trials=2)
+    data = load([RUNS])
+    again = data.runs.assign(row="again", contender=data.runs.contender + "2")
+    write_page(Path("a.html"), "Twice", Runs(pd.concat([data.runs, again]), data.metrics))
+    text = Path("a.html").read_text()
+    parser = Elements()
+    parser.feed(text)
+    ids = [attrs["data-run"] for tag, attrs in parser.found if tag == "button" and attrs.get("class") == "run"]
+    assert sorted(ids) == sorted(data.runs.run_id)
+    assert "<div>domains / vision / small</div><div>domains / again / small</div>" in text
+
+
+def test_seeds_needed_may_say_for_what():
+    write_run(RUNS, 1)
+    frame = verdict_frame(("rl", "gan"))
+    frame["seeds_needed"] = pd.Series([(12, "on par"), None], dtype=object)
+    write_page(Path("a.html"), "Needed", load([RUNS]), frame)
+    assert "12 (on par)" in Path("a.html").read_text()
 
 
 def test_no_verdicts_and_no_search():

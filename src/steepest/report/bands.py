@@ -7,6 +7,7 @@ import pandas as pd
 
 from steepest.report.sections import Section
 from steepest.studies.tests_of_means import interval
+from steepest.studies.times import times_to_target
 
 POINTS = 160
 """Of a drawn curve: about one for each three pixels of a figure."""
@@ -78,24 +79,18 @@ def ends(section: Section, metric: str, axis: str) -> pd.DataFrame:
 
 
 def times(section: Section, target: float, axis: str) -> pd.DataFrame:
-    """When each run first reached the target on its curve.
+    """When each run that ended first reached the target on its curve.
 
     Returns:
-        group, run_id, x, reached: a run that ended before is censored, x its end; a run that diverged never gets there,
-        x infinite. Runs that go on or failed are left out.
+        group, run_id, time, reached: a run that ended before is censored, its time is its end; one that diverged before
+        would never get there, so that its time is the last of all runs.
     """
-    of_run = {run: (x, y) for run, x, y in traces(section, section.curve, axis)}
-    rows = []
-    for run in section.runs[section.runs.status.isin(["finished", "diverged"])].itertuples():
-        x, y = of_run.get(run.run_id, (np.array([]), np.array([])))
-        there = x[section.sign * (y - target) >= 0]
-        if len(there):
-            rows.append((run.group, run.run_id, float(there[0]), True))
-        elif run.status == "diverged":
-            rows.append((run.group, run.run_id, np.inf, False))
-        elif len(x):
-            rows.append((run.group, run.run_id, float(x[-1]), False))
-    return pd.DataFrame(rows, columns=["group", "run_id", "x", "reached"])
+    ended = section.runs[section.runs.status.isin(["finished", "diverged"])]
+    rows = section.metrics[section.metrics.run_id.isin(ended.run_id)]
+    found = times_to_target(rows, metric=section.curve, target=target, direction=section.direction, clock=axis)
+    frame = ended[["group", "run_id", "status"]].merge(found, on="run_id")
+    frame.loc[~frame.reached & (frame.status == "diverged"), "time"] = frame.time.max()
+    return frame.drop(columns="status")
 
 
 def traces(section: Section, metric: str, axis: str) -> Iterator[Trace]:

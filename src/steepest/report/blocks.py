@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from steepest.report import figures
 from steepest.report.bands import DRAWN, bands, ends
-from steepest.report.frames import profile, reached, search_curves, sensitivity, steps_up, typical
+from steepest.report.frames import profile, ratios, reached, search_curves, sensitivity, steps_up, typical
 from steepest.report.html_tables import Links, reached_table
 from steepest.report.palette import Look
 from steepest.report.sections import Section, on_validation
@@ -40,7 +40,8 @@ def figures_of(part: Section, looks: Looks, links: Links) -> tuple[dict[str, Any
             (
                 {"": figure},
                 f"Behind {gaps.reference.iloc[0]}",
-                f"Right of 0: worse. 95 % t interval of the pairs; grey: the margin, where it is known.{chosen}",
+                "Paired by seed; right of 0: worse. 95 % t interval of the pairs; grey: the margin, where it is "
+                f"known.{chosen}",
                 "",
             )
         )
@@ -129,13 +130,20 @@ def target_figures(part: Section, looks: Looks) -> dict[str, go.Figure]:
 
 
 def over_rows(parts: Sequence[Section], looks: Looks) -> tuple[dict[str, Any], str]:
-    """The performance profile over sections; nothing for one."""
-    frame = profile(parts)
-    if frame.empty:
+    """The performance profiles over sections; nothing for one."""
+    kinds = {}
+    if len(frame := ratios(parts)):
+        kinds["time to target"] = figures.profile(frame, looks, "steps to the target / those of the quickest")
+    if len(frame := profile(parts)):
+        kinds["result"] = figures.profile(frame, looks, "distance to the row's best (1: its worst)")
+    if not kinds:
         return {}, ""
-    caption = "The share of rows in which a group's mean is within this distance of the best, 1 being the row's worst."
-    html = block("profile-0", [""], "Performance profile", caption, "broad")
-    drawn = {"profile-0:": json.loads(figures.profile(frame, looks).to_json())}
+    caption = (
+        "The share of rows in which a group is this close to the best of the row: in the steps that it needs to the "
+        "target, or in its mean, on a scale from the row's best to its worst."
+    )
+    html = block("profile-0", list(kinds), "Performance profile", caption, "broad")
+    drawn = {f"profile-0:{name}": json.loads(figure.to_json()) for name, figure in kinds.items()}
     return drawn, f'<section id="profile"><h2>Over all rows</h2><div class="figures">{html}</div></section>'
 
 

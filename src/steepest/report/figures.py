@@ -74,7 +74,8 @@ def sensitivity(
 ) -> go.Figure:
     """Results over the learning rate; diverged runs stand as crosses at the worst end; typical ranges shaded."""
     figure = new(LOW, "learning rate", metric)
-    figure.update_xaxes(type="log", exponentformat="power", dtick=1)
+    decades = np.log10(frame.lr.max() / frame.lr.min())
+    figure.update_xaxes(type="log", exponentformat="power", dtick=1 if decades < 5 else 2, tickangle=0)
     worst = frame.result.min() if direction == "max" else frame.result.max()
     for group, part in frame.groupby("group", sort=False):
         look, there = looks[str(group)], part.dropna(subset=["result"])
@@ -116,9 +117,16 @@ def best_of_k(frame: pd.DataFrame, looks: Looks, metric: str) -> go.Figure:
     return figure
 
 
-def profile(frame: pd.DataFrame, looks: Looks) -> go.Figure:
-    """The share of rows in which a group is within tau of the best."""
-    figure = lines(frame, "tau", "share", looks, ("distance to the row's best (1: its worst)", "share of rows"), "hv")
+def profile(frame: pd.DataFrame, looks: Looks, title: str) -> go.Figure:
+    """The share of rows in which a group is within tau of the best.
+
+    Args:
+        frame: group, tau, share.
+        looks: of each group.
+        title: what tau is.
+    """
+    ends = frame.groupby("group", sort=False).share.last().reset_index().assign(tau=frame.tau.max())
+    figure = lines(pd.concat([frame, ends]), "tau", "share", looks, (title, "share of rows"), "hv")
     figure.update_yaxes(range=[-0.02, 1.05], tickformat=".0%")
     return figure
 
@@ -128,13 +136,12 @@ def time_to_target(frame: pd.DataFrame, looks: Looks, axis: str) -> go.Figure:
     figure = lines(frame, "x", "share", looks, (AXES.get(axis, axis), "runs at the target"), "hv")
     figure.update_yaxes(range=[-0.02, 1.05], tickformat=".0%")
     for group, part in frame.groupby("group", sort=False):
-        if part.share.iloc[-1] < 1:
+        if part.missing.iloc[0]:
             marker = {"symbol": "line-ns-open", "size": 14, "color": looks[str(group)].colour, "line": {"width": 2.5}}
-            missing = round((1 - part.share.iloc[-1]) * part.n.iloc[-1])
             figure.add_scatter(
                 **{"x": [part.x.iloc[-1]], "y": [part.share.iloc[-1]], "mode": "markers", "marker": marker},
                 **{"legendgroup": str(group), "meta": str(group), "showlegend": False},
-                hovertemplate=f"censored: {missing} of {part.n.iloc[-1]} never got there<extra>{plain(group)}</extra>",
+                hovertemplate=f"{part.missing.iloc[0]} of {part.n.iloc[0]} never did<extra>{plain(group)}</extra>",
             )
     return figure
 
@@ -171,7 +178,7 @@ def cost(table: pd.DataFrame, looks: Looks, column: str, title: str) -> go.Figur
 
 def differences(frame: pd.DataFrame, looks: Looks, metric: str) -> go.Figure:
     """How far each group is behind the reference, with its interval and the margin within which it does not matter."""
-    figure = rows(frame.group, f"behind {plain(frame.reference.iloc[0])} in {metric} (paired by seed)")
+    figure = rows(frame.group, f"difference in {metric}")
     margin = frame.margin.iloc[0]
     if margin is not None and margin > 0:
         figure.add_vrect(x0=-margin, x1=margin, fillcolor="rgba(128,128,128,0.18)", line_width=0, layer="below")

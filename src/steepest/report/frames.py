@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from steepest.report.bands import DRAWN, times
 from steepest.report.sections import Section
-from steepest.report.stand_in import best_of_k as expected_best
+from steepest.studies.summary import best_of_k
+from steepest.studies.times import performance_profile, time_table
 from steepest.typical import TYPICAL, kinds
 
 LR = "optimizer.lr"
+CLOCKS = ("opt_step", "examples", "grad_evals", "wall_s")
 
 
 def sensitivity(section: Section) -> pd.DataFrame:
@@ -61,7 +64,7 @@ def search_curves(section: Section) -> pd.DataFrame:
         values = filled.groupby(part.trial).mean().dropna().to_numpy()
         if len(values) < 2:
             continue
-        best = section.sign * expected_best(values)
+        best = section.sign * best_of_k(values)
         part_of = pd.DataFrame({"group": group, "k": np.arange(1, len(values) + 1), "value": best})
         parts.append(part_of.assign(trials=len(values)))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["group", "k", "value", "trials"])
@@ -71,33 +74,48 @@ def reached(section: Section, target: float) -> pd.DataFrame:
     """Time to target in every unit: a row a group.
 
     Returns:
-        group, n, reached, and for opt_step, examples, grad_evals and wall_s the median over all runs, infinite where
-        half of them or more never got there; run_ids.
+        group, n, reached, the medians by Kaplan and Meier's estimate for opt_step, examples, grad_evals and wall_s
+        (infinite where so many never got there that there is none), run_ids; groups as in the section.
     """
-    rows: dict[str, dict[str, Any]] = {}
-    for axis in ("opt_step", "examples", "grad_evals", "wall_s"):
-        frame = times(section, target, axis)
-        for group, part in frame.groupby("group"):
-            row = rows.setdefault(str(group), {"group": group, "n": len(part), "reached": int(part.reached.sum())})
-            row[axis] = float(np.median(part.x.where(part.reached, np.inf))) if len(part) else np.nan
-            row["run_ids"] = list(part.run_id)
-    order = [group for group in section.groups if group in rows]
-    names = ["group", "n", "reached", "opt_step", "examples", "grad_evals", "wall_s", "run_ids"]
-    return pd.DataFrame([rows[group] for group in order], columns=names)
+    frames = {axis: times(section, target, axis) for axis in CLOCKS}
+    tables = {axis: time_table(frame.rename(columns={"group": "contender"})) for axis, frame in frames.items()}
+    table = tables[CLOCKS[0]].drop(columns="median").rename_axis("group")
+    for axis in CLOCKS:
+        table[axis] = tables[axis]["median"]
+    table["run_ids"] = frames[CLOCKS[0]].groupby("group").run_id.agg(list)
+    return table.reindex([group for group in section.groups if group in table.index]).reset_index()
 
 
 def steps_up(section: Section, target: float, axis: str) -> pd.DataFrame:
-    """The share of a group's runs that have reached the target by x: group, x, share, n; censored stay below 1."""
+    """The share of a group's runs that have reached the target by x, by Kaplan and Meier's estimate.
+
+    Returns:
+        group, x, share, n, missing (runs that never got there): where share rises, from 0 to the last time of all.
+    """
     parts = []
     for group, part in times(section, target, axis).groupby("group", sort=False):
         if group not in section.groups[:DRAWN]:
             continue
-        there = np.sort(part.x[part.reached].to_numpy())
-        last = part.x[np.isfinite(part.x)].max()
-        x = np.concatenate([[0.0], there, [max(last, there[-1]) if len(there) else last]])
-        share = np.concatenate([[0.0], np.arange(1, len(there) + 1), [len(there)]]) / len(part)
-        parts.append(pd.DataFrame({"group": group, "x": x, "share": share, "n": len(part)}).dropna())
+        here, there = part.time[~part.reached], part.time[part.reached]
+        rising = stats.ecdf(stats.CensoredData(uncensored=there, right=here)).cdf
+        share = [0.0, *rising.probabilities]
+        frame = pd.DataFrame({"x": [0.0, *rising.quantiles, part.time.max()], "share": [*share, share[-1]]})
+        parts.append(frame.assign(group=group, n=len(part), missing=len(here)))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["group", "x", "share", "n"])
+
+
+def ratios(parts: Sequence[Section]) -> pd.DataFrame:
+    """Over the rows with a target: in what share of them a group needs at most tau times the steps of the quickest.
+
+    Returns:
+        group, tau, share; empty for less than 2 such rows.
+    """
+    aimed = [part for part in parts if part.facts.get("target") is not None]
+    tables = [reached(part, float(part.facts["target"])).assign(problem=part.key) for part in aimed]
+    if len(tables) < 2:
+        return pd.DataFrame(columns=["group", "tau", "share"])
+    frame = pd.concat(tables).rename(columns={"group": "contender", "opt_step": "time"})
+    return performance_profile(frame).rename(columns={"contender": "group", "ratio": "tau"})
 
 
 def profile(parts: Sequence[Section]) -> pd.DataFrame:
@@ -109,7 +127,7 @@ def profile(parts: Sequence[Section]) -> pd.DataFrame:
     Returns:
         group, tau, share; empty for less than 2 rows.
     """
-    means = [one.sign * one.runs.groupby("group").result.mean() for one in parts]
+    means = [one.sign * one.runs.groupby("group").counted.mean() for one in parts]
     means = [row for row in means if row.notna().sum() > 1]
     if len(means) < 2:
         return pd.DataFrame(columns=["group", "tau", "share"])

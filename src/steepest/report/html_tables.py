@@ -11,9 +11,6 @@ from steepest.report.palette import Look
 from steepest.report.sections import Section
 from steepest.report.tables import count, number, with_interval
 
-FOLDED = 40
-"""Rows of the table of runs that stand open at first."""
-
 
 @dataclass
 class Links:
@@ -97,7 +94,7 @@ def groups_table(section: Section, frame: pd.DataFrame, links: Links, looks: Map
     rows = []
     for row in frame.to_dict("records"):
         part = section.runs[section.runs.group == row["group"]]
-        counted, ids = part.run_id[part.result.notna()], part.run_id
+        counted, ids = part.run_id[part.counted.notna()], part.run_id
         said = with_interval(row["mean"], row["low"], row["high"])
         mixed = ' <b class="tag warn">mixed code</b>' if row["digests"] > 1 else ""
         line = [
@@ -149,29 +146,30 @@ def runs_table(parts: Sequence[Section], looks: Mapping[str, Look]) -> str:
     """All runs, with the command of each and a button that copies it."""
     head = [("run", False), ("section", False), ("group", False), ("status", False), ("seed", True), ("phase", False)]
     head += [("result", True), ("steps", True), ("seconds", True), ("memory MB", True), ("command", False)]
-    rows, seen = [], set()
+    places: dict[str, list[tuple[dict[str, Any], Section]]] = {}
     for part in parts:
-        for run in pd.concat([part.runs, part.search]).to_dict("records"):
-            if run["run_id"] in seen:
-                continue
-            seen.add(run["run_id"])
-            rows.append(run_row(run, part, looks))
-    return table("all-runs", "All runs", head, rows)
+        ids = set(part.runs.run_id)
+        for run in pd.concat([part.runs, part.search[~part.search.run_id.isin(ids)]]).to_dict("records"):
+            places.setdefault(run["run_id"], []).append((run, part))
+    return table("all-runs", "All runs", head, [run_row(place, looks) for place in places.values()])
 
 
-def run_row(run: Mapping[str, Any], part: Section, looks: Mapping[str, Look]) -> list[Cell]:
-    """The row of a run."""
+def run_row(places: Sequence[tuple[Mapping[str, Any], Section]], looks: Mapping[str, Look]) -> list[Cell]:
+    """The row of a run; one run may belong to several rows of a study."""
+    run, titles = places[0][0], dict.fromkeys(part.title for _, part in places)
+    groups = dict.fromkeys(str(one["group"]) for one, _ in places)
+    results = dict.fromkeys(number(one["result"]) for one, _ in places)
     name, command = escape(str(run["run_id"])), str(run["command"] or "")
     copy = '<button type="button" class="copy" aria-label="Copy the command">Copy</button>' if command else ""
     opener = f'<button type="button" class="run" data-run="{name}" title="{escape(str(run["name"]))}">{name}</button>'
     return [
         Cell(opener, run["run_id"]),
-        text(part.title),
-        Cell(swatch(run["group"], looks.get(run["group"])), run["group"]),
+        Cell("".join(f"<div>{escape(title)}</div>" for title in titles)),
+        Cell("".join(f"<div>{swatch(group, looks.get(group))}</div>" for group in groups)),
         Cell(f'<span class="status {escape(run["status"])}">{escape(run["status"])}</span>', run["status"]),
         text(run["seed"]),
         text(run["phase"]),
-        Cell(escape(number(run["result"])), run["result"]),
+        Cell("".join(f"<div>{result}</div>" for result in results), run["result"]),
         Cell(escape(count(run["opt_steps"])), run["opt_steps"]),
         Cell(escape(number(run["wall_s"])), run["wall_s"]),
         Cell(escape(count(run["memory_mb"])), run["memory_mb"]),

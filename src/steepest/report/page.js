@@ -93,13 +93,17 @@ const FOLDED = 40;
 let folded = true, wanted = null;
 const columns = { "#of-section": 1, "#of-group": 2, "#of-status": 3 };
 const cell = (row, i) => row.cells[i].textContent.trim();
+const several = (row, i) => { // what a cell says: a run may be of several sections
+  const parts = all("div", row.cells[i]).map((part) => part.textContent.trim());
+  return parts.length ? parts : [cell(row, i)];
+};
 for (const [selector, i] of Object.entries(columns)) {
-  [...new Set([...runs.rows].map((row) => cell(row, i)))].sort().forEach((name) => one(selector).add(new Option(name, name)));
+  [...new Set([...runs.rows].flatMap((row) => several(row, i)))].sort().forEach((name) => one(selector).add(new Option(name, name)));
 }
 function fits(row, words) {
   if (wanted && !wanted.has(one(".run", row).dataset.run)) return false;
   for (const [selector, i] of Object.entries(columns)) {
-    if (one(selector).value && one(selector).value !== cell(row, i)) return false;
+    if (one(selector).value && !several(row, i).includes(one(selector).value)) return false;
   }
   if (!words.length) return true;
   const text = `${row.textContent} ${one(".run", row).title}`.toLowerCase();
@@ -147,7 +151,8 @@ function tell(id) {
     copy.textContent = "Copy";
     body.append(box, copy);
   }
-  list(body, "", { section: cell(row, 1), group: cell(row, 2), status: cell(row, 3), seed: cell(row, 4), result: cell(row, 6), ...about.facts });
+  list(body, "", { section: several(row, 1).join("; "), group: several(row, 2).join("; "), status: cell(row, 3),
+    seed: cell(row, 4), result: several(row, 6).join("; "), ...about.facts });
   list(body, "Settings that are not the same in all runs of the section", about.settings);
   one("#about").showModal();
 }

@@ -51,7 +51,8 @@ def write_page(
     if verdicts is not None:
         body.append(f'<section id="verdicts"><h2>Verdicts</h2>{verdicts_table(verdicts, parts, links)}</section>')
     notes, rows = notes or {}, {row for part in parts for row in part.rows}
-    body.append(remarks(runs.notes, {name: said for name, said in notes.items() if name not in rows}))
+    body.append(remarks([], {name: said for name, said in notes.items() if name not in rows}, "plain"))
+    body.append(remarks(runs.notes, {}))
     for part in parts:
         contents.append((part.key, part.title))
         plots, html = figures_of(part, look, links)
@@ -98,16 +99,18 @@ def section_html(part: Section, notes: Mapping[str, str], results: str, figures:
     )
     said = f'<p class="claim">{escape(str(claim))}{condition}</p>' if claim else ""
     better = "higher is better" if part.direction == "max" else "lower is better"
+    worst = part.facts.get("worst")
+    lost = "diverged runs stand beside it" if worst is None else f"a diverged run counts as {worst:g}"
     return (
         f'<section id="{part.key}" aria-labelledby="{part.key}-title">'
         f'<h2 id="{part.key}-title">{escape(part.title)} <small>{escape(part.metric)}, {better}</small></h2>'
-        f"{said}{remarks([*part.notes, *notes.values()], {})}{results}"
-        '<p class="under">Mean over the runs that have a value, with the 95 % t interval; diverged runs are counted '
-        f'beside it. Steps, seconds and memory are medians.</p><div class="figures">{figures}</div>'
+        f"{said}{remarks(part.notes, {})}{remarks([*notes.values()], {}, 'plain')}{results}"
+        f'<p class="under">Mean over runs with the 95 % t interval; {lost}. Steps, seconds and memory are medians.</p>'
+        f'<div class="figures">{figures}</div>'
     )
 
 
-def remarks(sentences: Sequence[str], headed: Mapping[str, str]) -> str:
+def remarks(sentences: Sequence[str], headed: Mapping[str, str], classes: str = "") -> str:
     """What a reader must know; empty if there is nothing."""
     items = [escape(text) for text in sentences]
     items += [f"<b>{escape(name)}.</b> {escape(text)}" for name, text in headed.items()]
@@ -115,7 +118,7 @@ def remarks(sentences: Sequence[str], headed: Mapping[str, str]) -> str:
         return ""
     shown, more = "".join(f"<li>{item}</li>" for item in items[:5]), items[5:]
     rest = f"<details><summary>{len(more)} more</summary><ul>{''.join(f'<li>{i}</li>' for i in more)}</ul></details>"
-    return f'<aside class="remarks" aria-label="Notes"><ul>{shown}</ul>{rest if more else ""}</aside>'
+    return f'<aside class="remarks {classes}" aria-label="Notes"><ul>{shown}</ul>{rest if more else ""}</aside>'
 
 
 def lead(runs: Runs, parts: Sequence[Section]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from steepest.errors import ConfigError, did_you_mean, listed, near, shown
-from steepest.report.runs import Runs, known
+from steepest.report.runs import STUDY, Runs, known
 
 SEARCH = ("search", "reserve")
 RISES = re.compile(r"accuracy|auc|f1|precision|recall|return|reward|score|success|r2|likelihood|examples_per_s", re.I)
@@ -26,14 +26,15 @@ class Section:
     metric: str
     direction: str
     runs: pd.DataFrame
-    """The runs whose results are compared, with `group` and `result`: the metric, NaN where the run has none."""
+    """The runs whose results are compared, with `group`, `result` (the metric, NaN where the run has none) and
+    `counted` (the same, but the worst value for a run that diverged, where the study names one)."""
     search: pd.DataFrame
     """The runs of a study's search, with the same columns; `result` is the metric on validation data."""
     metrics: pd.DataFrame
     """The rows of the metrics of `runs`."""
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What the study says of its row, where it is known: claim, recommended, target, margin, typical."""
+    """What the study says of its row, where it is known: claim, recommended, target, margin, worst, typical."""
 
     @property
     def sign(self) -> float:
@@ -43,7 +44,7 @@ class Section:
     @property
     def groups(self) -> list[str]:
         """The groups, the best mean first."""
-        means = self.runs.groupby("group", sort=True).result.mean() * self.sign
+        means = self.runs.groupby("group", sort=True).counted.mean() * self.sign
         return [str(name) for name in means.sort_values(ascending=False, kind="stable", na_position="last").index]
 
     @property
@@ -74,6 +75,8 @@ def sections(
         ConfigError: no run has such a key, or such a metric.
     """
     runs = data.runs.copy()
+    for name in STUDY:  # empty cells of a frame that was built elsewhere may be NaN
+        runs[name] = runs[name].astype(object).where(runs[name].notna(), None)
     check_metric(data, metric)
     if by is not None:
         check_key(runs, by)
@@ -104,6 +107,8 @@ def section(title: str, metric: str, part: pd.DataFrame, metrics: pd.DataFrame, 
         notes.append("Only runs of a search: their best values are too good, and no evidence for a claim.")
     runs["result"] = [result(run, metric) for run in runs.to_dict("records")]
     search["result"] = [result(run, on_validation(metric)) for run in search.to_dict("records")]
+    worst = said.get("worst")
+    runs["counted"] = runs.result if worst is None else runs.result.where(runs.status != "diverged", float(worst))
     notes += warnings(runs)
     ways = [str(way) for way in [said.get("direction"), *known(part.direction[part.metric == metric])] if way]
     direction = (ways or ["max" if RISES.search(metric) else "min"])[0]

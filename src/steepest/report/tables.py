@@ -21,14 +21,15 @@ def aggregate(section: Section) -> pd.DataFrame:
     """A row a group, the best mean first.
 
     Returns:
-        `AGGREGATED`: the mean over the runs that have a value, its two-sided t interval of 95 % (infinite for one run),
-        how many these are, how many diverged or are unfinished (they have no part in the mean), medians of optimizer
-        steps, of seconds, of milliseconds a step, and of memory in MB; how many source digests; the ids of the runs.
+        `AGGREGATED`: the mean over the runs that have a value (one that diverged has the worst, where the study names
+        it), its two-sided t interval of 95 % (infinite for one run), how many these are, how many diverged or are
+        unfinished, medians of optimizer steps, of seconds, of milliseconds a step, and of memory in MB; how many source
+        digests; the ids of the runs.
     """
     rows = []
     for group in section.groups:
         part = section.runs[section.runs.group == group]
-        values = part.result.dropna()
+        values = part.counted.dropna()
         low, high = interval(values.to_numpy())
         steps = part.opt_steps.where(part.opt_steps > 0)
         rows.append(
@@ -60,7 +61,9 @@ def differences(section: Section, margin: float | None = None) -> pd.DataFrame:
     digests = {digest for group in single for digest in known(section.runs.digest[section.runs.group == group])}
     rows = []
     if reference in single and len(digests) <= 1:
-        values = by_seed(section)
+        values = section.runs.pivot_table(
+            index="seed", columns="group", values="counted", aggfunc="mean", observed=True
+        )
         for group in single:
             if group == reference or group not in values or reference not in values:
                 continue
@@ -71,14 +74,6 @@ def differences(section: Section, margin: float | None = None) -> pd.DataFrame:
     names = ["group", "reference", "mean", "low", "high", "n", "margin", "run_ids"]
     frame = pd.DataFrame(rows, columns=names)
     return frame[frame.n > 0].reset_index(drop=True)
-
-
-def by_seed(section: Section) -> pd.DataFrame:
-    """A row a seed, a column a group; a run that diverged counts as the worst value, where the study names one."""
-    runs, worst = section.runs, section.facts.get("worst")
-    if worst is not None:
-        runs = runs.assign(result=runs.result.where(runs.status != "diverged", float(worst)))
-    return runs.pivot_table(index="seed", columns="group", values="result", aggfunc="mean", observed=True)
 
 
 def one_digest(section: Section, group: str) -> bool:

@@ -46,6 +46,7 @@ def verdicts_table(verdicts: pd.DataFrame, parts: Sequence[Section], links: Link
         theirs = contender(row.get("best_rival"), number(real(row.get("rival_value"))), part, links)
         said = [str(row[key]) for key in ("condition", "reason") if is_there(row.get(key))]
         why = "".join(f"<br><small>{escape(sentence)}</small>" for sentence in said)
+        needed = row.get("seeds_needed")
         lines.append(
             [
                 Cell((f'<a href="#{part.key}">{name}</a>' if part else name) + metric, row["row"]),
@@ -54,7 +55,7 @@ def verdicts_table(verdicts: pd.DataFrame, parts: Sequence[Section], links: Link
                 Cell(ours, row.get("value")),
                 Cell(theirs, row.get("rival_value")),
                 Cell(escape(whole(row.get("n"))), row.get("n")),
-                Cell(escape(whole(row.get("seeds_needed"))), row.get("seeds_needed")),
+                Cell(escape(whole(needed)), needed[0] if isinstance(needed, tuple) else needed),
             ]
         )
     return table("verdict-table", "Verdicts", head, lines)
@@ -87,5 +88,7 @@ def real(value: Any) -> float:
 
 
 def whole(value: Any) -> str:
-    """A count; a dash for none."""
+    """A count, or a count and what it is for; a dash for none."""
+    if isinstance(value, tuple):
+        return f"{int(value[0]):,} ({value[1]})"
     return f"{int(value):,}" if is_there(value) and value != float("inf") else "-"
