@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from steepest.search import Dimension
 from steepest.studies.settle import CONFIRMED, ON_PAR, REFUTED, settle
@@ -27,6 +28,7 @@ TRIALS, RESERVE, SEEDS = 5, 2, 8
 STEP = 1.0 / (TRIALS - 1)
 LR = [Dimension("lr", "simulation", low=1e-4, high=1e-1, scale="log")]
 COMMON, ALPHA, MARGIN = 1.0, 0.05, 1.0
+"""Deviation of what the runs of a seed have in common; the level of the tests; the margin."""
 FLOOR = 30.0
 """What a contender that levels off loses at most."""
 
@@ -58,6 +60,8 @@ TRUE: dict[str, tuple[float, ...]] = {
     "2, worse by 5": (-5.0, 0.0),
 }
 """Where one of them is."""
+WIDE = 3.0
+"""A margin that 8 seeds can show equality within."""
 DEPTHS = {"flat": 0.5, "medium": 4.0, "sharp": 16.0, "very sharp": 50.0}
 
 
@@ -69,6 +73,7 @@ class Case:
     """Scores at the best possible settings, the recommended contender first."""
     shape: str = "parabola"
     depth: float = 4.0
+    margin: float = MARGIN
     guarded: bool = True
     """Whether what finer tuning could gain counts, as it does in a study; without, the table shows what that is for."""
 
@@ -97,7 +102,7 @@ def row(case: Case, draw: np.random.Generator) -> Outcome:
         gains[i] = gain_of_tuning(tried, LR, GRID) if case.guarded else 0.0
         on_edge[i] = bool(edges(tried, LR, GRID))
     runs = found[:, None] + COMMON * draw.normal(size=SEEDS) + draw.normal(size=(count, SEEDS))
-    kind = verdict(runs[0] - runs[1:], gains, on_edge)
+    kind = verdict(runs[0] - runs[1:], gains, on_edge, case.margin)
     return Outcome(kind, found)
 
 
@@ -110,11 +115,11 @@ def search(mean: Callable[[float], float], common: float, draw: np.random.Genera
     return tried
 
 
-def verdict(differences: Floats, gains: Floats, on_edge: np.ndarray) -> str:
+def verdict(differences: Floats, gains: Floats, on_edge: NDArray[np.bool_], margin: float = MARGIN) -> str:
     """The verdict on paired differences, as `decide` has it."""
     return settle(
         differences,
-        margin=MARGIN,
+        margin=margin,
         gains=gains[1:],
         own_gain=float(gains[0]),
         undertuned=on_edge[1:],
@@ -137,10 +142,30 @@ def rates(case: Case, repeats: int, seed: int = 0) -> dict[str, float]:
         counted = {kind: outcome.kind == kind for kind in (CONFIRMED, REFUTED, ON_PAR)}
         for where, means in (("", outcome.found), (" at best", np.array(case.optima))):
             lead = float(means[0] - means[1:].max())
-            wrong = {CONFIRMED: lead <= 0.0, REFUTED: lead >= -MARGIN, ON_PAR: abs(lead) > MARGIN}
+            wrong = {CONFIRMED: lead <= 0.0, REFUTED: lead >= -case.margin, ON_PAR: abs(lead) > case.margin}
             counted |= {f"false {kind}{where}": counted[kind] and wrong[kind] for kind in wrong}
         outcomes.append(counted)
     return {name: float(np.mean([one[name] for one in outcomes])) for name in outcomes[0]}
+
+
+def settled(
+    mean: Sequence[float], spread: Sequence[float], seeds: int, repeats: int, margin: float
+) -> dict[str, float]:
+    """How often each verdict comes with so many seeds, where these are the true differences: is `seeds_needed` right?
+
+    Args:
+        mean: of the paired differences with each rival, recommended minus rival.
+        spread: their standard deviations; the rivals are independent.
+        seeds: of each row.
+        repeats: rows simulated.
+        margin: below which a difference does not matter.
+    """
+    draw, kinds = np.random.default_rng(0), []
+    none = np.zeros(len(mean) + 1)
+    for _ in range(repeats):
+        noise = draw.normal(size=(len(mean), seeds))
+        kinds.append(verdict(np.array(mean)[:, None] + np.array(spread)[:, None] * noise, none, none > 0, margin))
+    return {kind: kinds.count(kind) / repeats for kind in (CONFIRMED, REFUTED, ON_PAR)}
 
 
 def cases(shapes: Sequence[str]) -> Iterator[tuple[dict[str, str], Case]]:
@@ -149,6 +174,8 @@ def cases(shapes: Sequence[str]) -> Iterator[tuple[dict[str, str], Case]]:
         for sharpness, depth in DEPTHS.items():
             for field, optima in (FIELDS | TRUE).items():
                 yield {"shape": shape, "optimum": sharpness, "contenders": field}, Case(optima, shape, depth)
+            wide = f"2, equal, margin of {WIDE:g}"
+            yield {"shape": shape, "optimum": sharpness, "contenders": wide}, Case((0.0, 0.0), shape, depth, WIDE)
 
 
 def table(repeats: int, shapes: Sequence[str] = tuple(SHAPES), seed: int = 0) -> pd.DataFrame:
