@@ -87,12 +87,15 @@ def best(tried: Sequence[Tried]) -> Tried:
     if not tried:
         raise ValueError("there are no trials to choose from")
     top = max(one.value for one in tried)
+    equal = [one for one in tried if one.value == top]
+    if len(equal) == 1:
+        return equal[0]
     ranges = [(min(shares), max(shares)) for shares in zip(*(one.point for one in tried), strict=True)]
 
     def inside(point: Point) -> float:
         return sum(min(u - low, high - u) for u, (low, high) in zip(point, ranges, strict=True))
 
-    return min((one for one in tried if one.value == top), key=lambda one: (-round(inside(one.point), 9), one.point))
+    return min(equal, key=lambda one: (-round(inside(one.point), 9), one.point))
 
 
 def edges(tried: Sequence[Tried], dimensions: Sequence[Dimension], sampler: str) -> dict[str, str]:
