@@ -9,14 +9,14 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
 from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 if TYPE_CHECKING:
     from steepest.launchers.processes import Job, Outcome
@@ -31,12 +31,15 @@ class IsolatedLauncher(Launcher):
     Args:
         n_jobs: jobs at a time; None: one per GPU, without any one per core.
         timeout_s: seconds after which a job is told to save and end.
+        grace_s: seconds that it then has for that.
         verbose: print a line for each job that has ended.
     """
 
-    def __init__(self, n_jobs: int | None = None, timeout_s: float | None = None, verbose: bool = True) -> None:
+    def __init__(
+        self, n_jobs: int | None = None, timeout_s: float | None = None, grace_s: float = 30.0, verbose: bool = True
+    ) -> None:
         super().__init__()
-        self.n_jobs, self.timeout_s, self.verbose = n_jobs, timeout_s, verbose
+        self.n_jobs, self.timeout_s, self.grace_s, self.verbose = n_jobs, timeout_s, grace_s, verbose
         self.config: DictConfig = OmegaConf.create()
         self.hydra_context: HydraContext | None = None
 
@@ -49,13 +52,14 @@ class IsolatedLauncher(Launcher):
         from steepest.errors import ConfigError, shown
 
         def refuse(key: str, value: object, allowed: str) -> None:
-            raise ConfigError(f"hydra.launcher.{key}={shown(value)} is not possible; allowed is {allowed}, or null.")
+            raise ConfigError(f"hydra.launcher.{key}={shown(value)} is not possible; allowed is {allowed}.")
 
         if self.n_jobs is not None and (type(self.n_jobs) is not int or self.n_jobs < 1):
-            refuse("n_jobs", self.n_jobs, "an integer from 1")
-        seconds = self.timeout_s
-        if seconds is not None and (type(seconds) not in (int, float) or not 0 < seconds < math.inf):
-            refuse("timeout_s", seconds, "a number above 0")
+            refuse("n_jobs", self.n_jobs, "an integer from 1, or null")
+        if self.timeout_s is not None and not _is_positive(self.timeout_s):
+            refuse("timeout_s", self.timeout_s, "a number above 0, or null")
+        if not _is_positive(self.grace_s):
+            refuse("grace_s", self.grace_s, "a number above 0")
         self.config, self.hydra_context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -74,10 +78,10 @@ class IsolatedLauncher(Launcher):
         jobs = [self._job(config, processes.cores() // at_once, bool(gpus)) for config in composed]
         listener: processes.Listener = processes.unheard
         if self.verbose:
-            names = lines.distinct(initial_job_idx, [filter_overrides(c.hydra.overrides.task) for c in composed])
+            names = lines.distinct(initial_job_idx, [filter_overrides(_overrides(c).task) for c in composed])
             listener = lines.JobLines(names, [job.log for job in jobs])
             print(f"{len(jobs)} jobs, {min(at_once, len(jobs))} at a time", flush=True)
-        outcomes = processes.run_jobs(jobs, at_once, self.timeout_s, listener, gpus)
+        outcomes = processes.run_jobs(jobs, at_once, self.timeout_s, listener, gpus, self.grace_s)
         return [_returned(*each) for each in zip(composed, jobs, outcomes, strict=True)]
 
     def _composed(self, overrides: Sequence[str], number: int) -> DictConfig:
@@ -101,7 +105,8 @@ class IsolatedLauncher(Launcher):
         if config.threads is None:
             config.threads = max(1, share // (devices if on_cpu else 1))
             config.hydra.overrides.task.append(f"threads={config.threads}")
-        of_hydra = [word for word in config.hydra.overrides.hydra if not word.lstrip("+~").startswith(OF_THE_SWEEP)]
+        given = _overrides(config)
+        of_hydra = [word for word in given.hydra if not word.lstrip("+~").startswith(OF_THE_SWEEP)]
         sources = config.hydra.runtime.config_sources
         flags = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
         if config.hydra.job.config_name != "config":
@@ -109,7 +114,7 @@ class IsolatedLauncher(Launcher):
         number, place = config.hydra.job.num, _place(config)
         own = [f"hydra.run.dir={_quoted(place)}", f"hydra.job.num={number}", f"hydra.job.id={number}"]
         log = Path(str(self.config.hydra.sweep.dir), f"job-{number}.log")
-        words = [*flags, *of_hydra, *config.hydra.overrides.task]
+        words = [*flags, *of_hydra, *given.task]
         return Job(train_alone, [words, own], log=log, gpus=0 if on_cpu else devices)
 
 
@@ -142,12 +147,30 @@ def train_alone(words: list[str], own: list[str]) -> Any:
     return KeptValue.value
 
 
+def _is_positive(value: object) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf  # type: ignore[operator]
+
+
+class _Overrides(NamedTuple):
+    hydra: list[str]
+    task: list[str]
+
+
+def _overrides(config: DictConfig) -> _Overrides:
+    """The overrides of a job as they were written: reading them one by one would resolve their interpolations."""
+    given: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    return _Overrides(given["hydra"], given["task"])
+
+
 def _place(config: DictConfig) -> str:
     """The folder of a job in its sweep; it may refer to the job's number and overrides."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     try:
-        return str(Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)))
+        place = str(Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)))
+        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+            config.hydra.runtime.output_dir = str(Path(place).absolute())
+        return place
     finally:
         HydraConfig.instance().cfg = before
 
@@ -162,7 +185,7 @@ def _returned(config: DictConfig, job: "Job", outcome: "Outcome") -> JobReturn:
     with open_dict(of_the_task):
         del of_the_task["hydra"]
     returned = JobReturn(
-        overrides=list(config.hydra.overrides.task),
+        overrides=_overrides(config).task,
         cfg=of_the_task,
         hydra_cfg=OmegaConf.masked_copy(config, "hydra"),
         working_dir=str(Path.cwd()),

@@ -197,9 +197,17 @@ def _ending(code: int, log: Path) -> str:
         return "ended by SIGKILL, as the system does when memory runs out"
     if code < 0:
         return f"ended by {signal.Signals(-code).name}"
-    lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    last = _last_line(log)
     return f"exit code {code}{' without a result' * (not code)}{last and f': {last}'}"
+
+
+def _last_line(log: Path) -> str:
+    if not log.is_file():
+        return ""
+    with log.open("rb") as file:
+        file.seek(-min(log.stat().st_size, 4096), os.SEEK_END)
+        lines = file.read().decode(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 class _Runner:
@@ -221,6 +229,7 @@ class _Runner:
     def __exit__(self, *_: object) -> None:
         for one in self.running:  # none, unless something went wrong
             one.kill()
+            one.process.join(timeout=5.0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
