@@ -8,15 +8,15 @@ from scipy import stats
 from steepest.studies import simulation
 from steepest.studies.decision import decide
 from steepest.studies.seeds_needed import seeds_needed
-from steepest.studies.simulation import DEPTHS, FIELDS, SHAPES, Case, Outcome, rates, row, settled, table
+from steepest.studies.simulation import DEPTHS, FIELDS, SHAPES, Case, Outcome, rates, row, settled
 
 REPEATS = 1000
 FALSE = [f"false {kind}{where}" for kind in ("confirmed", "refuted", "on par") for where in ("", " at best")]
 
 
-def at_most(share, level=0.05, repeats=REPEATS):
+def at_most(share, level=0.05):
     """Whether so many false verdicts may come of a true rate of 5 %: a rate of 8 % is found out almost surely."""
-    return share * repeats <= stats.binom.isf(0.001, repeats, level)
+    return share * REPEATS <= stats.binom.isf(0.001, REPEATS, level)
 
 
 def test_the_bound_decides():
@@ -33,14 +33,24 @@ def test_false_verdicts_stay_at_5_percent_even_against_the_best_possible_setting
         assert at_most(found[name]), (name, found[name])
 
 
+@pytest.mark.parametrize("depth", [DEPTHS["flat"], DEPTHS["sharp"]], ids=["flat", "sharp"])
+def test_false_verdicts_stay_at_5_percent_where_optima_lie_beyond_the_space(depth):
+    for field in ("2, equal", "2, worse by the margin"):
+        found = rates(Case(FIELDS[field], depth=depth, within=(-1.0, 2.0)), REPEATS)
+        for name in FALSE:
+            assert at_most(found[name]), (field, name, found[name])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", ["parabola", "levels off", "skew", "cliff"])
-def test_false_verdicts_stay_low_whatever_the_response(shape):
-    found = table(REPEATS, [shape])
-    null = found[found.contenders.isin([*FIELDS])]
-    settings_found = [name for name in FALSE if not name.endswith(" at best")]
-    assert null[settings_found].max(axis=None) <= 5.0
-    assert null[FALSE].max(axis=None) <= (7.0 if shape != "parabola" else 5.0)  # see the table: a little above 5
+@pytest.mark.parametrize("depth", DEPTHS.values(), ids=[*DEPTHS])
+def test_false_verdicts_stay_low_whatever_the_response(shape, depth):
+    for field, optima in FIELDS.items():
+        found = rates(Case(optima, shape, depth), REPEATS)
+        for name in FALSE:
+            # Seven contenders on very skew responses, and flat ones beside a cliff, come a little above 5 %.
+            level = 0.05 if shape == "parabola" or not name.endswith("best") else 0.065
+            assert at_most(found[name], level), (field, name, found[name])
 
 
 def test_without_the_guard_sharp_optima_are_confirmed_for_luck():

@@ -74,8 +74,10 @@ class Case:
     shape: str = "parabola"
     depth: float = 4.0
     margin: float = MARGIN
+    within: tuple[float, float] = (0.0, 1.0)
+    """The shares of the space that optima lie between: beyond 0 and 1, the space was chosen badly."""
     guarded: bool = True
-    """Whether what finer tuning could gain counts, as it does in a study; without, the table shows what that is for."""
+    """Whether edges and what finer tuning could gain count, as they do in a study; without, one sees what for."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def row(case: Case, draw: np.random.Generator) -> Outcome:
     count = len(case.optima)
     response, common = SHAPES[case.shape], COMMON * draw.normal()
     found, gains, on_edge = np.empty(count), np.zeros(count), np.zeros(count, bool)
-    for i, optimum in enumerate(draw.uniform(size=count)):
+    for i, optimum in enumerate(draw.uniform(*case.within, size=count)):
 
         def mean(u: float, at: float = optimum, top: float = case.optima[i]) -> float:
             return top + response((u - at) / STEP, case.depth)
@@ -100,7 +102,7 @@ def row(case: Case, draw: np.random.Generator) -> Outcome:
         tried = search(mean, common, draw)
         found[i] = mean(best(tried).point[0])
         gains[i] = gain_of_tuning(tried, LR, GRID) if case.guarded else 0.0
-        on_edge[i] = bool(edges(tried, LR, GRID))
+        on_edge[i] = case.guarded and bool(edges(tried, LR, GRID))
     runs = found[:, None] + COMMON * draw.normal(size=SEEDS) + draw.normal(size=(count, SEEDS))
     kind = verdict(runs[0] - runs[1:], gains, on_edge, case.margin)
     return Outcome(kind, found)
