@@ -16,6 +16,21 @@ from wandb.proto.wandb_internal_pb2 import Record
 KEY = "0123456789abcdef" * 2 + "01234567"
 """What wandb takes for an API key."""
 
+VARIABLES = (
+    *("ERROR_REPORTING", "SILENT", "MODE", "API_KEY", "BASE_URL", "PROJECT", "ENTITY"),
+    *("SWEEP_ID", "RUN_ID", "SWEEP_PARAM_PATH", "CACHE_DIR"),
+)
+"""What wandb reads of the environment, after WANDB_."""
+
+
+def without_login(monkeypatch: Any, home: Path) -> None:
+    """Let wandb find nothing of this machine's, in its environment or its home."""
+    for name in VARIABLES:
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("NETRC", str(home / "netrc"))
+
 
 class Quiet(ThreadingHTTPServer):
     """Does not mind clients that go away."""
@@ -41,12 +56,40 @@ class Run:
 
     def told(self, key: str) -> Any:
         """The last value that a client gave for a property of the run."""
-        return [upsert[key] for upsert in self.upserts if upsert.get(key)][-1]
+        return [None, *(upsert[key] for upsert in self.upserts if upsert.get(key))][-1]
 
     @property
     def config(self) -> dict[str, Any]:
         """The configuration as users see it."""
         return {key: entry["value"] for key, entry in json.loads(self.told("config")).items() if key != "_wandb"}
+
+    @property
+    def state(self) -> str:
+        """W&B's word for what became of it."""
+        return "running" if self.exit_code is None else "failed" if self.exit_code else "finished"
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """What the public API gives of it."""
+        told = {"sweepName": None, "commit": None, "description": "", "notes": "", "systemMetrics": "{}", "tags": []}
+        times = {"createdAt": "2026-01-01T00:00:00", "heartbeatAt": "2026-01-01T00:00:00"}
+        last = self.history[-1]["_step"] if self.history else -1
+        return {
+            **told,
+            **times,
+            "id": f"b-{self.id}",
+            "name": self.id,
+            "displayName": self.told("displayName"),
+            "group": self.told("groupName"),
+            "jobType": self.told("jobType"),
+            "state": self.state,
+            "config": self.told("config"),
+            "summaryMetrics": json.dumps(self.summary),
+            "readOnly": True,
+            "historyLineCount": len(self.history),
+            "historyKeys": {"lastStep": last, "keys": {}, "sets": []},
+            "user": {"name": "ann", "username": "ann"},
+        }
 
     @property
     def metric_settings(self) -> list[dict[str, Any]]:
@@ -59,6 +102,8 @@ class FakeWandb:
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
+        self.views: list[dict[str, Any]] = []
+        """Reports that were saved."""
         self.hangs = threading.Event()
         self.ends = threading.Event()
         self.status = 200
@@ -99,6 +144,39 @@ class FakeWandb:
         if "mutation CreateRunFiles" in query:
             files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in values["files"]]
             return {"createRunFiles": {"runID": values["run"], "uploadHeaders": [], "files": files}}
+        return self.public(query, values)
+
+    def public(self, query: str, values: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a query of wandb's public API."""
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        if "query GetDefaultEntity" in query:
+            return {"viewer": {"id": "u", "entity": "team"}}
+        if "query GetProjects" in query:
+            about = {"createdAt": "2026-01-01T00:00:00", "isBenchmark": False, "user": None, "entityName": "team"}
+            return {"models": {"pageInfo": page, "edges": [{"node": {"id": "p", "name": "steepest", **about}}]}}
+        if "mutation upsertView" in query:
+            self.views.append(values)
+            project = {"id": "p", "name": values["projectName"], "entityName": values["entityName"]}
+            view = {key: values[key] for key in ("name", "displayName", "description", "spec")}
+            return {"upsertView": {"view": {"id": "v1", **view, "project": project}, "inserted": True}}
+        if "query Runs(" in query:
+            group = json.loads(values["filters"]).get("group")
+            found = [run.node for run in self.runs.values() if run.told("project") == values["project"]]
+            found = [node for node in found if group in (None, node["group"])]
+            if not found:
+                return {"project": None}
+            edges = [{"node": {"projectId": "1", **node}, "cursor": node["id"]} for node in found]
+            runs = {"edges": edges, "pageInfo": page}
+            return {"project": {"internalId": "1", "runCount": len(found), "readOnly": True, "runs": runs}}
+        if "query RunHistoryKeys" in query:
+            return {"project": {"run": {"historyKeys": self.runs[values["name"]].node["historyKeys"]}}}
+        if "query RunParquetHistory" in query:
+            live = [{"_step": 0}]  # none of it lies in files yet
+            return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": live}}}}
+        if "query HistoryPage" in query:
+            rows = self.runs[values["run"]].history
+            rows = [row for row in rows if values["minStep"] <= row["_step"] < values["maxStep"]]
+            return {"project": {"run": {"history": list(map(json.dumps, rows))}}}
         return {}
 
     def bucket(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import wandb
-from fake_wandb import KEY, offline_rows, records, serving
+from fake_wandb import KEY, offline_rows, records, serving, without_login
 from omegaconf import OmegaConf
 
 from steepest.cli import main
@@ -47,22 +47,7 @@ END_SPARE_S = 15 - wandb_logger.FINISH_S
 def _fresh(monkeypatch, tmp_path):
     """wandb reads the environment once a process."""
     wandb.teardown()
-    for name in (
-        "WANDB_ERROR_REPORTING",
-        "WANDB_SILENT",
-        "WANDB_MODE",
-        "WANDB_API_KEY",
-        "WANDB_BASE_URL",
-        "WANDB_PROJECT",
-        "WANDB_ENTITY",
-        "WANDB_SWEEP_ID",
-        "WANDB_RUN_ID",
-        "WANDB_SWEEP_PARAM_PATH",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
-    (tmp_path / "home").mkdir()
+    without_login(monkeypatch, tmp_path / "home")
     yield
     with suppress(Exception):
         wandb.teardown()
@@ -377,6 +362,8 @@ def test_a_run_arrives_whole_and_the_closing_summary_says_where(server, capsys):
     names = {"lr", "train/loss", "train/grad_norm", "train/update_norm", "train/examples_per_s", "val/accuracy"}
     assert names <= set().union(*sent)
     assert run.summary["headline"] == folder.summary["headline"]
+    assert run.summary["source_digest"] == folder.status["source_digest"]
+    assert run.summary["command"] == folder.status["command"]
     assert run.summary["test/accuracy"] == folder.summary["metrics"]["test/accuracy"]
     assert f"W&B         {server.url}/team/steepest/runs/{run.id}" in capsys.readouterr().out
     main(["sync"])

@@ -89,13 +89,8 @@ def upload(attempt: RunFolder, project: str | None, entity: str | None) -> str:
     Raises:
         ConfigError: no API key, or a server that does not answer.
     """
-    from steepest.runs.wandb_run import (
-        WandbRun,
-        entries,
-        has_key,
-        job_type,
-        record,
-    )  # slow, and not needed for a dry run
+    # Slow, and not needed for a dry run.
+    from steepest.runs.wandb_run import WandbRun, entries, has_key, job_type, origin, record
 
     if not has_key():
         raise ConfigError("There is no API key for W&B; allowed is the environment's WANDB_API_KEY or `wandb login`.")
@@ -122,7 +117,7 @@ def upload(attempt: RunFolder, project: str | None, entity: str | None) -> str:
             for row in attempt.rows():
                 run.log(row)
             run.log_pictures(sorted((attempt.path / "pictures").glob("*")))
-            run.finish(now["status"], attempt.summary)
+            run.finish(now["status"], {**attempt.summary, **origin(attempt.status)})
         except (ConnectionError, TimeoutError) as error:
             raise ConfigError(f"{attempt.path} is not uploaded: {str(error).rstrip('.')}.") from None
     record(attempt.path, id=run.run.id, url=run.run.url, arrived=now)

@@ -12,7 +12,8 @@ from pytorch_lightning.loggers.logger import DummyExperiment, Logger, rank_zero_
 from pytorch_lightning.utilities import rank_zero_only
 
 from steepest.errors import ConfigError
-from steepest.runs.wandb_run import Mode, WandbRun, entries, has_key, in_sweep, job_type, record, without_key
+from steepest.runs.files import read_json
+from steepest.runs.wandb_run import Mode, WandbRun, entries, has_key, in_sweep, job_type, origin, record, without_key
 
 START_S, FINISH_S = 6.0, 10.0
 """What a server may cost: with wandb's own work before and after that stays below 15 s each."""
@@ -112,7 +113,7 @@ class WandbLogger(Logger):
         run, status = self._run, summary["status"]
         with self._spared():
             if run:
-                run.finish(status, summary)
+                run.finish(status, {**summary, **origin(read_json(self.folder / "status.json"))})
                 if run.online:
                     record(self.folder, arrived={"rows": run.number, "status": status})
         self._run = None

@@ -120,6 +120,11 @@ def columns(status: str, summary: Mapping[str, Any]) -> dict[str, Any]:
     return found | {key: value for key, value in numbers.items() if value is not None}
 
 
+def origin(status: Mapping[str, Any]) -> dict[str, Any]:
+    """What `status.json` says of where a run came from: comparisons on W&B need it, and W&B has no place for it."""
+    return {key: status[key] for key in ("source_digest", "command", "host", "started") if key in status}
+
+
 def job_type(config: Mapping[str, Any]) -> str:
     """The phase of a study that a run belongs to, by which W&B sets it apart from others of its group; else train."""
     return str((config.get("study") or {}).get("phase") or "train")
