@@ -13,7 +13,7 @@ from steepest.studies import bill as bills
 from steepest.studies.compose import Composer
 from steepest.studies.ledger import Ledger
 from steepest.studies.plan import PlannedRun, Side, plan
-from steepest.studies.progress import Watch, tell
+from steepest.studies.progress import Watch
 from steepest.studies.study import Row, Study, experiments_dir, load_study
 
 Launch = Callable[[Sequence[Sequence[str]], int], Sequence[Any]]
@@ -68,7 +68,7 @@ def run_study(
     items = bills.bill(planned, ledger.look, aside)
     bills.show(items, jobs, f"{claims.name}, scale={claims.scale}: {claims.question}")
     if ledger.stale:
-        tell(f"{len(ledger.stale)} runs are by other source or versions (stale): they are run again and set aside.")
+        print(f"{len(ledger.stale)} runs are by other source or versions (stale): they are run again.", flush=True)
     if dry_run:
         return
     total, done = sum(item.runs for item in items), sum(item.done for item in items)

@@ -41,6 +41,7 @@ WATCHERS = (
     "steepest.callbacks.norms",
     "steepest.callbacks.pictures",
     "steepest.callbacks.progress",
+    "steepest.callbacks.steadiness",
     "steepest.runs.closing",
     "steepest.runs.log",
     "steepest.runs.wandb_logger",

@@ -95,7 +95,7 @@ def seen(results: Sequence[Result]) -> Price:
 def probe(row: Row, run: PlannedRun, aside: Sequence[str]) -> Price:
     """The price by training for two seconds, with one validation and a test."""
     with tempfile.TemporaryDirectory() as place:
-        own = [f"paths.runs_dir={place}/runs", "logger=none", "callbacks=none", f"budget.seconds={PROBE_S}"]
+        own = [f"paths.runs_dir={place}/runs", "logger=none", f"budget.seconds={PROBE_S}"]
         log = Path(place) / "log.txt"
         words = [*run.overrides, f"test={row.model}", *aside, *own]
         words = [word for word in words if not word.startswith("test=none")]
@@ -113,13 +113,12 @@ def probe(row: Row, run: PlannedRun, aside: Sequence[str]) -> Price:
     validations = max(1, math.ceil(summary["total_steps"] / summary["validation_steps"]))
     looks = 1 + len([one for one in rows if any(key.startswith("val/") for key in one)])
     each_look = max(summary["elapsed_s"] - trained, 0.0) / looks
-    seconds = (
-        outcome.seconds
-        - summary["elapsed_s"]
-        + trained / steps * summary["total_steps"]
-        + each_look * (validations + 1)
-    )
-    return Price(summary["total_steps"], seconds, summary["memory_mb"], f"a probe of {run.contender}")
+    training = trained / steps * summary["total_steps"]
+    for word in run.overrides:
+        if word.startswith("budget.seconds="):
+            training = min(training, float(word.partition("=")[2]))
+    seconds = outcome.seconds - summary["elapsed_s"] + training + each_look * (validations + 1)
+    return Price(round(training / trained * steps), seconds, summary["memory_mb"], f"a probe of {run.contender}")
 
 
 def check(row: Row, summary: Mapping[str, Any]) -> None:
@@ -132,7 +131,7 @@ def check(row: Row, summary: Mapping[str, Any]) -> None:
         return
     for key, name in (("metric", row.metric), ("select", row.select)):
         if name not in summary["metrics"]:
-            known = sorted(one for one in summary["metrics"] if one.startswith(("test/", "val/")))
+            known = sorted(one for one in summary["metrics"] if one.startswith(("test/", "val/", "train/")))
             raise ConfigError(f"rows.{row.name}.{key}={name} is not measured; allowed are {listed(known)}.")
 
 

@@ -30,7 +30,7 @@ class Ledger:
     def __init__(self, runs_dir: Path, committed: Path, retry_failed: bool = False) -> None:
         self.runs_dir, self.retry_failed = runs_dir, retry_failed
         self.stale: set[str] = set()
-        """Ids of runs that ended by another source or other versions: they are run again, and not used."""
+        """Ids of runs that ended by other source or versions, or measured less: they are run again, and not used."""
         self.lost: dict[str, str] = {}
         """Runs that were launched and have left no result, with why."""
         self._known: dict[tuple[str, str], Result] = {}
@@ -60,7 +60,9 @@ class Ledger:
         word = status.get("status")
         if word not in ("finished", "diverged", "failed") or (word == "failed" and self.retry_failed):
             return None
-        if status["source_digest"] != run.digest:
+        # What watches a run is no part of its id, so that one that measured less may have its id.
+        lacks = word == "finished" and not {*run.needs} <= {*folder.summary["metrics"]}
+        if status["source_digest"] != run.digest or lacks:
             if word != "failed":
                 self.stale.add(run.run_id)
             return None
@@ -74,22 +76,12 @@ class Ledger:
 
 
 def measured(row: Row, result: Result) -> tuple[float | None, float | None]:
-    """The row's metric and the selecting one of a run; None for those that a run without a result has not.
-
-    Raises:
-        ConfigError: a finished run has no such metric.
-    """
+    """The row's metric and the selecting one of a run; None for those that it has not, since it diverged or failed."""
     if result.committed is not None:
         return result.committed["value"], result.committed["validation"]
     if result.status != "finished":
         return None, None
-    validation = score(row, result)
-    value = result.metrics.get(row.metric)
-    if row.sign * validation == float("-inf") or f"{row.select}" not in result.metrics:
-        raise ConfigError(
-            f"rows.{row.name}.select={row.select} is not measured; allowed are {listed(sorted(result.metrics))}."
-        )
-    return value, row.sign * validation
+    return result.metrics.get(row.metric), row.sign * score(row, result)
 
 
 def as_line(row: Row, run: PlannedRun, result: Result) -> dict[str, Any]:

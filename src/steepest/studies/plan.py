@@ -34,6 +34,8 @@ class PlannedRun:
     """Overrides of the row and the contender."""
     run_id: str
     digest: str
+    needs: tuple[str, ...]
+    """Metrics that it must have measured."""
 
     @property
     def label(self) -> dict[str, Any]:
@@ -111,7 +113,8 @@ def _side(
         test = row.model if phase == "evaluate" else "none"
         run_id, digest = identify((*base, *words(chosen)), {**tuned, "seed": seed, "test": test})
         place = (study.name, study.scale, row.name, contender.name, phase, repeat, trial, seed)
-        return PlannedRun(*place, json.dumps(chosen | tuned), (*base, f"test={test}"), run_id, digest)
+        needs = (row.select, row.metric) if phase == "evaluate" else (row.select,)
+        return PlannedRun(*place, json.dumps(chosen | tuned), (*base, f"test={test}"), run_id, digest, needs)
 
     def scored(phase: Phase, points: Sequence[Point]) -> bool:
         """Plan trials; whether all have their results."""

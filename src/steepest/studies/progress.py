@@ -1,6 +1,5 @@
 """How far a study has come: looks into the run folders while a launcher is at work, whichever that is."""
 
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -94,9 +93,9 @@ class Watch:
         self._bar.update(self._task, completed=self.done, left=f"about {minutes(self.left_s())} left")
 
     def _line(self) -> str:
-        ends = ", ".join(f"{count} {word}" for word, count in self._ends.items() if count)
+        lost = ", ".join(f"{self._ends[word]} {word}" for word in ("diverged", "failed") if self._ends[word])
         left = f"; about {minutes(self.left_s())} left" if self.done < self.total else ""
-        return f"{self.done} of {self.total} runs are done{f' (of these now {ends})' if ends else ''}{left}"
+        return f"{self.done:,} of {self.total:,} runs are done{f' ({lost})' if lost else ''}{left}"
 
 
 def minutes(seconds: float) -> str:
@@ -104,8 +103,3 @@ def minutes(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def tell(text: str) -> None:
-    """A line to the terminal that is seen at once."""
-    print(text, file=sys.stdout, flush=True)

@@ -140,9 +140,9 @@ def studies(experiments: Path | None = None) -> list[str]:
 def load_study(name: str, scale: str, rows: list[str] | None = None, experiments: Path | None = None) -> Study:
     """The study of that name at a scale.
 
-    A row's values are those of the study's `common`, then the row's own, then those of its scale, in the study's
-    `common` and in the row: later ones win, and lists of overrides (`base`) are added up. A contender may be the bare
-    name of an optimizer.
+    A row's values are those of the study's `common`, of the scale there, the row's own, and of the scale there: later
+    ones win, mappings key by key, and lists of overrides (`base`) are added up. A contender may be the bare name of an
+    optimizer.
 
     Args:
         name: of a folder in `experiments/`, or the path of a study.yaml.
@@ -183,7 +183,7 @@ def load_study(name: str, scale: str, rows: list[str] | None = None, experiments
 def _row(name: str, common: Any, own: Any, scale: str) -> dict[str, Any]:
     """The values of a row at a scale, merged."""
     merged: dict[str, Any] = {"name": name}
-    for layer in (common, own, _scale(common, scale), _scale(own, scale)):
+    for layer in (common, _scale(common, scale), own, _scale(own, scale)):
         if not isinstance(layer, Mapping):
             raise ConfigError(f"rows.{name}={shown(layer)} is not possible; allowed is a mapping.")
         for key, value in layer.items():
