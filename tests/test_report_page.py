@@ -220,7 +220,7 @@ def test_it_follows_the_system(browser, written):
         page.goto(written.as_uri())
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
         page.emulate_media(color_scheme="light")
-        page.wait_for_function("document.documentElement.dataset.theme === 'light'")
+        page.locator("html[data-theme=light]").wait_for(state="attached")
 
 
 def test_a_phone_scrolls_tables_and_not_the_page(page):

@@ -44,7 +44,10 @@ def main(arguments: list[str]) -> None:
         raise ConfigError(f"--out={out} cannot be written ({error.strerror}); allowed is a writable folder.") from None
     write_page(out / "report.html", options.title, data, parts=parts)
     drawn = sum(file.suffix == ".png" for file in files)
-    console.print(Text(f"{out}: report.html, table.md, table.csv, runs.csv and {drawn} figures"), soft_wrap=True)
+    console.print(
+        Text(f"{out}: report.html, table.md, table.csv, runs.csv and {drawn} figure{'s' * (drawn != 1)}"),
+        soft_wrap=True,
+    )
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -11,6 +11,8 @@ from steepest.studies.times import times_to_target
 
 POINTS = 160
 """Of a drawn curve: about one for each three pixels of a figure."""
+T_FROM = 5
+"""Runs from which on a band is a t interval."""
 DRAWN = 12
 """Groups with curves in one figure; more cannot be told apart."""
 ENDS = 60
@@ -31,8 +33,8 @@ def bands(section: Section, metric: str, axis: str, points: int = POINTS) -> pd.
         points: on a curve, at most.
 
     Returns:
-        group, x, mean, low, high, n. The band is the 95 % t interval from 3 runs on; of 2, which have an interval 6
-        times as wide as theirs, from the one to the other; NaN for one.
+        group, x, mean, low, high, n. The band is the 95 % t interval from `T_FROM` runs on; below, where that is
+        several times as wide as all of them, from the least to the greatest; NaN for one.
     """
     parts = []
     of_run = {run: (x, y) for run, x, y in traces(section, metric, axis)}
@@ -64,9 +66,10 @@ def spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Two arrays of (points).
     """
-    if len(values) < 3:
-        nothing = np.full(values.shape[1], np.nan)
-        return (nothing, nothing) if len(values) == 1 else (values.min(0), values.max(0))
+    if len(values) == 1:
+        return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
+    if len(values) < T_FROM:
+        return values.min(0), values.max(0)
     return interval(values.T)
 
 

@@ -27,8 +27,8 @@ def figures_of(part: Section, looks: Looks, links: Links) -> tuple[dict[str, Any
             (
                 kinds,
                 "Training curves",
-                "Mean over the finished runs; band: 95 % t interval, of 2 runs from "
-                "one to the other. A cross: a run diverged there.",
+                "Mean over the finished runs; band: 95 % t interval, below 5 runs from the least to the greatest. "
+                "A cross: a run diverged there.",
                 "broad",
             )
         )
@@ -71,7 +71,7 @@ def figures_of(part: Section, looks: Looks, links: Links) -> tuple[dict[str, Any
                 f"Time to {target}",
                 "The share of a group's runs that got there. A line that ends below "
                 "100 %, at the bar, has runs that never did: censored, not dropped.",
-                "broad",
+                "broad" if sum(not one[-1] for one in blocks) % 2 == 0 else "",
             )
         )
     drawn: dict[str, Any] = {}
@@ -115,8 +115,8 @@ def reached_of(part: Section, links: Links, looks: Looks) -> str:
     table = reached_table(part, reached(part, float(target)), links, looks)
     return (
         f"<h3>Time to {escape(part.curve)} = {float(target):g}</h3>{table}"
-        '<p class="under">Medians over all runs of a group; runs that never got there count as never, and those that '
-        "diverged do too.</p>"
+        '<p class="under">Medians by Kaplan and Meier: runs that never got there are censored at their end, '
+        "and those that diverged never do.</p>"
     )
 
 

@@ -170,7 +170,9 @@ def cost(table: pd.DataFrame, looks: Looks, column: str, title: str) -> go.Figur
     figure = rows(there.group, title)
     colours = [looks[group].colour for group in there.group]
     bars = {"x": there[column], "y": [plain(group) for group in there.group], "orientation": "h", "width": 0.55}
-    figure.add_bar(**bars, marker={"color": colours}, text=[f"{value:.3g}" for value in there[column]])
+    figure.add_bar(
+        **bars, marker={"color": colours, "line": {"width": 0}}, text=[f"{value:.3g}" for value in there[column]]
+    )
     figure.update_traces(textposition="auto", hovertemplate="%{y}: %{x:.4g}<extra></extra>", customdata=there.group)
     figure.update_xaxes(rangemode="tozero")
     return figure

@@ -93,8 +93,10 @@ def steps_up(section: Section, target: float, axis: str) -> pd.DataFrame:
         group, x, share, n, missing (runs that never got there): where share rises, from 0 to the last time of all.
     """
     parts = []
-    for group, part in times(section, target, axis).groupby("group", sort=False):
-        if group not in section.groups[:DRAWN]:
+    every = times(section, target, axis)
+    for group in section.groups[:DRAWN]:
+        part = every[every.group == group]
+        if part.empty:
             continue
         here, there = part.time[~part.reached], part.time[part.reached]
         rising = stats.ecdf(stats.CensoredData(uncensored=there, right=here)).cdf

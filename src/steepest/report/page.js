@@ -152,7 +152,7 @@ function tell(id) {
     body.append(box, copy);
   }
   list(body, "", { section: several(row, 1).join("; "), group: several(row, 2).join("; "), status: cell(row, 3),
-    seed: cell(row, 4), result: several(row, 6).join("; "), ...about.facts });
+    phase: cell(row, 5), seed: cell(row, 4), result: several(row, 6).join("; "), ...about.facts });
   list(body, "Settings that are not the same in all runs of the section", about.settings);
   one("#about").showModal();
 }
@@ -161,6 +161,7 @@ function list(body, title, entries) {
   const head = document.createElement("h3"), made = document.createElement("dl");
   head.textContent = title;
   for (const [name, value] of Object.entries(entries)) {
+    if (value === "") continue;
     const term = document.createElement("dt"), said = document.createElement("dd");
     term.textContent = name.replace(/^choices\./, "");
     said.textContent = typeof value === "object" ? JSON.stringify(value) : value;

@@ -125,7 +125,11 @@ def lead(runs: Runs, parts: Sequence[Section]) -> str:
     """How much there is."""
     states = runs.runs.status.value_counts()
     counted = ", ".join(f"{amount:,} {state}" for state, amount in states.items())
-    return f"{len(runs.runs):,} runs ({counted}) in {len(parts)} section{'s' * (len(parts) != 1)}."
+    counted = f"all {states.index[0]}" if len(states) == 1 else counted
+    amount, sections_in_all = len(runs.runs), len(parts)
+    return (
+        f"{amount:,} run{'s' * (amount != 1)}, {counted}, in {sections_in_all} section{'s' * (sections_in_all != 1)}."
+    )
 
 
 def about(parts: Sequence[Section]) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,9 @@ Looks = Mapping[str, Look]
 
 def curves(file: Path, bands: pd.DataFrame, ends: pd.DataFrame, looks: Looks, axis: str, metric: str) -> None:
     """Mean and band of each group over the run, a cross where a run diverged."""
-    with panel(file, metric, "mean over runs; band: 95 % t interval (2 runs: both)", AXES.get(axis, axis)) as axes:
+    with panel(
+        file, metric, "mean over runs; band: 95 % t interval, below 5 runs all of them", AXES.get(axis, axis)
+    ) as axes:
         for group, part in bands.groupby("group", sort=False):
             axes.plot(part.x, part["mean"], label=f"{plain(group)} (n={part.n.iloc[0]})", **line(looks[str(group)]))
             axes.fill_between(part.x, part.low, part.high, color=looks[str(group)].colour, alpha=0.15, linewidth=0)
@@ -43,6 +45,7 @@ def sensitivity(
     subtitle = "a dot a run, a cross one that diverged" + ("; bars at the foot: typical range" if typical else "")
     with panel(file, metric, subtitle, "learning rate") as axes:
         axes.set_xscale("log")
+        axes.margins(y=0.09)
         for i, (group, part) in enumerate(frame.groupby("group", sort=False)):
             look, there = looks[str(group)], part.dropna(subset=["result"])
             means = there.groupby("lr").result.mean()

@@ -128,7 +128,7 @@ def number(value: float | None) -> str:
     """A number in four digits; a dash for none."""
     if value is None or math.isnan(value):
         return "-"
-    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:,.4g}"
 
 
 def count(value: float | None) -> str:
