@@ -193,6 +193,22 @@ def test_several_digests_in_a_group_are_said_and_enter_no_difference():
     assert differences(part).empty
 
 
+def test_each_optimizer_has_a_digest_of_its_own():
+    for seed in range(3):
+        write_run(RUNS, seed, seed=seed, digest="of adam")
+        write_run(RUNS, 10 + seed, seed=seed, optimizer="sgd", digest="of sgd", value=0.8)
+    part = only_section()
+    assert part.notes == ()
+    assert differences(part)["mean"].to_list() == pytest.approx([0.1])
+
+
+def test_runs_of_different_models_are_said():
+    write_run(RUNS, 1, choices={"model": "cnn"})
+    write_run(RUNS, 2, choices={"model": "mlp"}, optimizer="sgd")
+    assert only_section().notes[0].startswith("The runs differ in model, so that")
+    assert only_section(by="model").notes == ()
+
+
 def test_a_mean_over_several_settings_is_said():
     write_run(RUNS, 1, lr=0.1)
     write_run(RUNS, 2, lr=0.2, seed=1)

@@ -28,7 +28,7 @@ def figures_of(part: Section, looks: Looks, links: Links) -> tuple[dict[str, Any
                 kinds,
                 "Training curves",
                 "Mean over the finished runs; band: 95 % t interval, below 5 runs from the least to the greatest. "
-                "A cross: a run diverged there.",
+                "A cross: a run diverged there." + best_only(part),
                 "broad",
             )
         )
@@ -80,6 +80,11 @@ def figures_of(part: Section, looks: Looks, links: Links) -> tuple[dict[str, Any
         html.append(block(f"{part.key}-{i}", list(kinds), title, caption, classes))
         drawn.update({f"{part.key}-{i}:{name}": as_json(figure, part, links) for name, figure in kinds.items()})
     return drawn, "\n".join(html)
+
+
+def best_only(part: Section) -> str:
+    """That not all groups are drawn, where they are not."""
+    return f" Drawn: the {DRAWN} groups with the best means of {len(part.groups)}." if len(part.groups) > DRAWN else ""
 
 
 def over_the_run(part: Section, looks: Looks) -> dict[str, go.Figure]:

@@ -12,6 +12,8 @@ from steepest.errors import ConfigError, did_you_mean, listed, near, shown
 from steepest.report.runs import STUDY, Runs, known
 
 SEARCH = ("search", "reserve")
+ALIKE = ("model", "budget.steps", "budget.epochs", "budget.examples", "budget.seconds", "batch.size")
+"""What should be the same in runs whose results are compared."""
 RISES = re.compile(r"accuracy|auc|f1|precision|recall|return|reward|score|success|r2|likelihood|examples_per_s", re.I)
 """Names of metrics of which more is better, for metrics that no run has as its headline."""
 
@@ -91,13 +93,15 @@ def sections(
     for (title, name), part in runs.groupby(["place", "compared"], sort=False, dropna=True):
         rows = known(part["row"])
         said = facts.get(rows[0], {}) if rows else {}
-        found.append(section(f"{title}", str(name), part, data.metrics, said))
+        found.append(section(str(title), str(name), part, data.metrics, said, by))
     if not found:
         raise ConfigError("No run has a result yet; allowed are runs that ended, or --metric NAME.")
     return [replace(one, key=f"{one.key}-{i}") for i, one in enumerate(found)]
 
 
-def section(title: str, metric: str, part: pd.DataFrame, metrics: pd.DataFrame, said: Mapping[str, Any]) -> Section:
+def section(
+    title: str, metric: str, part: pd.DataFrame, metrics: pd.DataFrame, said: Mapping[str, Any], by: str | None = None
+) -> Section:
     """The section of runs that belong together."""
     searched = part.phase.isin(SEARCH)
     runs, search = part[~searched].copy(), part[searched].copy()
@@ -109,7 +113,7 @@ def section(title: str, metric: str, part: pd.DataFrame, metrics: pd.DataFrame, 
     search["result"] = [result(run, on_validation(metric)) for run in search.to_dict("records")]
     worst = said.get("worst")
     runs["counted"] = runs.result if worst is None else runs.result.where(runs.status != "diverged", float(worst))
-    notes += warnings(runs)
+    notes += warnings(runs, by)
     ways = [str(way) for way in [said.get("direction"), *known(part.direction[part.metric == metric])] if way]
     direction = (ways or ["max" if RISES.search(metric) else "min"])[0]
     key = re.sub("[^a-z0-9]+", "-", f"{title} {metric}".lower()).strip("-")
@@ -117,8 +121,12 @@ def section(title: str, metric: str, part: pd.DataFrame, metrics: pd.DataFrame, 
     return Section(key, title, metric, direction, runs, search, of_these, tuple(notes), said)
 
 
-def warnings(runs: pd.DataFrame) -> Iterator[str]:
-    """What a reader must know before he believes a mean over these runs."""
+def warnings(runs: pd.DataFrame, by: str | None = None) -> Iterator[str]:
+    """What a reader must know before he believes a mean over these runs, or a comparison of two."""
+    if runs.phase.isna().all():
+        odd = [key for key in ALIKE if key != by and len({str(setting(config, key)) for config in runs.config}) > 1]
+        if odd:
+            yield f"The runs differ in {listed(odd)}, so that not all that stands here side by side can be compared."
     for group, part in runs.groupby("group"):
         digests = known(part.digest)
         if len(digests) > 1:

@@ -50,7 +50,7 @@ def differences(section: Section, margin: float | None = None) -> pd.DataFrame:
     """How far each group is behind the reference: paired by seed where both have it, oriented (above 0: behind).
 
     The reference is the recommended contender of a study, else the group with the best mean; the second choice was made
-    on these same values, so that its lead is too good, and no verdict. Groups with several source digests are left out,
+    on these same values, so that its lead is too good, and no verdict. Groups that have several source digests are left out,
     and so are runs that diverged where no study says what they count as.
 
     Returns:
@@ -58,9 +58,8 @@ def differences(section: Section, margin: float | None = None) -> pd.DataFrame:
     """
     single = [group for group in section.groups if one_digest(section, group)]
     reference = section.facts.get("recommended") or (section.groups[0] if section.groups else None)
-    digests = {digest for group in single for digest in known(section.runs.digest[section.runs.group == group])}
     rows = []
-    if reference in single and len(digests) <= 1:
+    if reference in single:
         values = section.runs.pivot_table(
             index="seed", columns="group", values="counted", aggfunc="mean", observed=True
         )
