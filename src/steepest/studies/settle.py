@@ -46,8 +46,8 @@ def settle(
     Tuning is part of every one of them. What a contender could gain by finer tuning is taken as if it had gained it,
     wherever that speaks against the verdict; so a rival whose gain exceeds the lead's lower bound is undertuned. Over
     or with an undertuned rival nothing is confirmed or on par; an undertuned recommendation is neither refuted nor on
-    par. (Simulated without the gains, two equal contenders with sharp optima came out as confirmed in 1 of 4 rows:
-    `steepest.studies.simulation`.)
+    par. Simulated without that guard, one of two equal contenders came out as confirmed in 10 % (flat optima) to 22 %
+    (very sharp ones) of rows; with it in 3 % to 1 %: `steepest.studies.simulation`.
 
     Args:
         differences: recommended minus rival, larger is better, shape (rivals, seeds).

@@ -7,6 +7,11 @@ of a run's own noise.
 
 A verdict is false in one of two senses: against the true means at the settings found, which is what a claim says, or
 against what the contenders reach at their best possible settings, which is what a sceptic wants to know.
+
+False in the first sense was 1 % of 1,000 rows a case at most (of `FIELDS`, where neither confirmed nor refuted is true).
+In the second sense it was 4.4 % at most where responses are parabolas or level off, 6.6 % where they are very skew or
+end at a cliff, 6.9 % where flat optima may lie beyond the space, and up to 55 % where the response has a kink that is
+sharp for the grid: nothing in the trials tells of that.
 """
 
 import argparse
@@ -135,8 +140,8 @@ def rates(case: Case, repeats: int, seed: int = 0) -> dict[str, float]:
 
     Returns:
         confirmed, refuted, on par; and `false confirmed`, `false refuted`, `false on par` at the settings found and,
-        with ` at best`, at the best possible settings. On par is false where some rival is better by more than the
-        margin, or the recommended one better than every rival by more than that.
+        with ` at best`, at the best possible settings. On par is false where some rival is better by the margin or
+        more, or the recommended one is better than every rival by as much.
     """
     draw, outcomes = np.random.default_rng(seed), []
     for _ in range(repeats):
@@ -144,7 +149,7 @@ def rates(case: Case, repeats: int, seed: int = 0) -> dict[str, float]:
         counted = {kind: outcome.kind == kind for kind in (CONFIRMED, REFUTED, ON_PAR)}
         for where, means in (("", outcome.found), (" at best", np.array(case.optima))):
             lead = float(means[0] - means[1:].max())
-            wrong = {CONFIRMED: lead <= 0.0, REFUTED: lead >= -case.margin, ON_PAR: abs(lead) > case.margin}
+            wrong = {CONFIRMED: lead <= 0.0, REFUTED: lead >= -case.margin, ON_PAR: abs(lead) >= case.margin}
             counted |= {f"false {kind}{where}": counted[kind] and wrong[kind] for kind in wrong}
         outcomes.append(counted)
     return {name: float(np.mean([one[name] for one in outcomes])) for name in outcomes[0]}
