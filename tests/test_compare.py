@@ -9,6 +9,7 @@ from written_runs import write_run, write_study
 
 from steepest.compare import main
 from steepest.errors import ConfigError
+from steepest.report.runs import load
 
 RUNS = Path("runs")
 
@@ -86,6 +87,17 @@ def test_mistakes_are_one_sentence(arguments, said):
         main(arguments)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_runs_may_come_from_wandb(monkeypatch, capsys):
+    write_run(RUNS, 1)
+    asked = []
+    monkeypatch.setattr("steepest.report.wandb_runs.load", lambda path: asked.append(path) or load([RUNS]))
+    main(["--wandb", "me/digits"])
+    assert asked == ["me/digits"]
+    assert "classification on digits" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="--wandb=me/digits stands beside runs; allowed is one of both"):
+        main(["--wandb", "me/digits", "runs"])
 
 
 def test_no_runs_at_all():

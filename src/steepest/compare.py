@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from steepest.errors import ConfigError, listed
-from steepest.report import pictures
+from steepest.report import pictures, wandb_runs
 from steepest.report.bands import bands, ends
 from steepest.report.frames import search_curves, sensitivity, typical
 from steepest.report.page import write_page
@@ -65,12 +65,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--target", type=float, help="value of the metric for time to target")
     parser.add_argument("--out", default="comparison", help="folder that is written")
     parser.add_argument("--title", default="Comparison of runs", help="title of the page")
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read the runs of a W&B project, and no folders")
     parser.add_argument("--runs-dir", default="runs", help="where runs are looked for")
     return parser.parse_args(arguments)
 
 
 def read(options: argparse.Namespace) -> Runs:
-    """The runs that are meant."""
+    """The runs that are meant: folders, or what W&B has of a project.
+
+    Raises:
+        ConfigError: there are none, or both are given.
+    """
+    if options.wandb:
+        if options.runs:
+            raise ConfigError(f"--wandb={options.wandb} stands beside {options.runs[0]}; allowed is one of both.")
+        return wandb_runs.load(options.wandb)
     return load(options.runs or [options.runs_dir], options.runs_dir)
 
 

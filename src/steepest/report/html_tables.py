@@ -27,8 +27,11 @@ class Links:
         return name
 
     def to(self, text: str, run_ids: Iterable[str], said: str) -> str:
-        """A number that leads to its runs."""
-        name = self.key(run_ids)
+        """A number that leads to its runs, if there are any."""
+        ids = list(run_ids)
+        if not ids:
+            return escape(text)
+        name = self.key(ids)
         return f'<a class="to-runs" href="#runs" data-runs="{name}" title="{escape(said)}">{escape(text)}</a>'
 
 

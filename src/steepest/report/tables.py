@@ -50,8 +50,8 @@ def differences(section: Section, margin: float | None = None) -> pd.DataFrame:
     """How far each group is behind the reference: paired by seed where both have it, oriented (above 0: behind).
 
     The reference is the recommended contender of a study, else the group with the best mean; the second choice was made
-    on these same values, so that its lead is too good, and no verdict. Groups that have several source digests are left out,
-    and so are runs that diverged where no study says what they count as.
+    on these same values, so that its lead is too good, and no verdict. Groups that have several source digests are left
+    out, and so are runs that diverged where no study says what they count as.
 
     Returns:
         group, reference, mean, low, high (two-sided 95 % t interval), n (pairs), margin, run_ids.
