@@ -156,6 +156,25 @@ def test_a_server_that_cannot_import_is_an_error(monkeypatch):
         run_jobs([Job(jobs.who)] * 2, n_jobs=2)
 
 
+@pytest.mark.slow
+def test_a_server_that_dies_is_started_again():
+    first, second = run_jobs([Job(jobs.kill_the_server), Job(jobs.add, [1, 1])], n_jobs=1)
+    assert first.reason == "exit code 255"
+    assert first.seconds < 30
+    assert second.value == 2
+
+
+@pytest.mark.slow
+def test_a_server_that_cannot_stay_alive_is_an_error():
+    """In a process of its own: the server would stay as it is for the tests that follow."""
+    Path("breaks_the_server.py").write_text("import os\nos._exit(1)\n")
+    ask = "from steepest.launchers import processes, server; import math; server.PRELOAD = ('breaks_the_server',)\n"
+    ask += "processes.run_jobs([processes.Job(math.sqrt, [4.0])])"
+    here = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60, env=here)
+    assert "CannotStart: the server of processes ends" in done.stderr.splitlines()[-1]
+
+
 def test_jobs_run_in_another_thread_too():
     from concurrent.futures import ThreadPoolExecutor
 

@@ -133,7 +133,6 @@ def run_jobs(
         CannotStart: the processes cannot do any job.
     """
     devices = gpus() if devices is None else devices
-    start_server()
     with _Runner(list(devices), timeout_s, grace_s, on_event) as runner:
         return runner.run(jobs, n_jobs or len(devices) or cores())
 
@@ -210,6 +209,26 @@ def _last_line(log: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
+def _process(job: Job, setting: Setting) -> tuple[BaseProcess, Connection]:
+    """A process that runs a job, and where its message will come."""
+    for last in (False, True):  # a server that has just died may look alive, once
+        receiver, sender = SERVER.Pipe(duplex=False)
+        process = SERVER.Process(target=child.run, args=(sender, job.function, job.arguments, setting))
+        start_server()
+        try:
+            with without_main(job.function):
+                process.start()
+        except (OSError, EOFError) as error:
+            if last:
+                raise CannotStart(f"the server of processes ends ({type(error).__name__}: {error})") from None
+            time.sleep(POLL_S)
+        else:
+            break
+        finally:
+            sender.close()
+    return process, receiver
+
+
 class _Runner:
     """The jobs that run, and the signals that are meant for them while they do."""
 
@@ -272,15 +291,8 @@ class _Runner:
         log = job.log.absolute()
         log.parent.mkdir(parents=True, exist_ok=True)
         setting = Setting(log, folder, {**os.environ, **seen}, job.threads, PRELOAD, self.grace_s)
-        receiver, sender = SERVER.Pipe(duplex=False)
-        process = SERVER.Process(target=child.run, args=(sender, job.function, job.arguments, setting))
-        try:
-            with without_main(job.function):
-                process.start()
-        except (OSError, EOFError) as error:
-            raise CannotStart(f"the server of processes has ended ({type(error).__name__}: {error})") from None
+        process, receiver = _process(job, setting)
         self.running.append(_Running(index, process, receiver, devices, log))
-        sender.close()
         self.on_event(index, None)
 
     def attend(self, one: _Running) -> None:
