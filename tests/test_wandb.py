@@ -315,6 +315,8 @@ def test_wandb_that_dies_during_the_run_does_not_break_it(server, capsys):
         pass
     for number in range(1, 5):
         mirror.log_metrics(row(number))
+    while mirror._run:  # noticed only when something is sent after the connection is known to be gone
+        mirror.log_metrics(row(4))
     mirror.experiment.log({"something": 1})
     mirror.finish(summary())
     assert read_json(folder.path / "wandb" / "mirror.json")["arrived"] is None
