@@ -26,7 +26,8 @@ from steepest.runs.folder import RunFolder
 from steepest.runs.identity import run_id
 from steepest.runs.lock import lock
 from steepest.runs.wandb_logger import WandbLogger
-from steepest.runs.wandb_run import columns, has_key, within
+from steepest.runs.wandb_run import has_key
+from steepest.runs.wandb_values import columns, within
 from steepest.train import train
 
 AXES = ("opt_step", "examples", "grad_evals", "wall_s", "epoch")

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from steepest.errors import ConfigError
 from steepest.runs.files import read_json
 from steepest.runs.folder import RunFolder, find_run
+from steepest.runs.wandb_values import entries, job_type, origin
 
 START_S, FINISH_S = 15.0, 120.0
 
@@ -89,8 +90,7 @@ def upload(attempt: RunFolder, project: str | None, entity: str | None) -> str:
     Raises:
         ConfigError: no API key, or a server that does not answer.
     """
-    # Slow, and not needed for a dry run.
-    from steepest.runs.wandb_run import WandbRun, entries, has_key, job_type, origin, record
+    from steepest.runs.wandb_run import WandbRun, has_key, record  # slow, and not needed for a dry run
 
     if not has_key():
         raise ConfigError("There is no API key for W&B; allowed is the environment's WANDB_API_KEY or `wandb login`.")

@@ -13,7 +13,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from steepest.errors import ConfigError
 from steepest.runs.files import read_json
-from steepest.runs.wandb_run import Mode, WandbRun, entries, has_key, in_sweep, job_type, origin, record, without_key
+from steepest.runs.wandb_run import Mode, WandbRun, has_key, in_sweep, record, without_key
+from steepest.runs.wandb_values import entries, job_type, origin
 
 START_S, FINISH_S = 6.0, 10.0
 """What a server may cost: with wandb's own work before and after that stays below 15 s each."""
