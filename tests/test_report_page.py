@@ -237,6 +237,17 @@ def test_a_phone_scrolls_tables_and_not_the_page(page):
     assert max(wide) <= 375
 
 
+def test_figures_keep_their_height_when_the_window_changes(page):
+    drawn(page)
+    page.set_viewport_size({"width": 700, "height": 900})
+    page.evaluate("Promise.all([...document.querySelectorAll('.js-plotly-plot')].map((e) => Plotly.Plots.resize(e)))")
+    over = page.evaluate("""[...document.querySelectorAll('figure')].filter((figure) =>
+        figure.querySelector('.main-svg').getBoundingClientRect().bottom
+        > figure.querySelector('figcaption').getBoundingClientRect().top + 1).length""")
+    assert over == 0
+    assert page.evaluate("document.documentElement.scrollWidth") == 700
+
+
 def test_the_keyboard_reaches_everything_in_sight(page):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"

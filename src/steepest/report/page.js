@@ -50,6 +50,7 @@ function draw(figure) {
   const lines = names.length > 1 ? Math.ceil(names.reduce((a, b) => a + b, 0) / Math.max(200, place.clientWidth - 90)) : 0;
   layout.height = shown.layout.height + 20 * Math.max(0, lines - 1);
   layout.showlegend = names.length > 1;
+  place.style.height = `${layout.height}px`; // what Plotly takes when the window changes
   Plotly.react(place, structuredClone(shown.data), layout, config);
   if (figure.dataset.drawn) return;
   figure.dataset.drawn = "yes";
@@ -67,6 +68,7 @@ all("figure[data-figure]").forEach((figure) => {
   figure.addEventListener("change", () => draw(figure));
   seen.observe(figure);
 });
+addEventListener("afterprint", () => wear(stored.get() || (system.matches ? "dark" : "light")));
 addEventListener("beforeprint", () => { wear("light"); all("figure[data-figure]").forEach(draw); });
 
 // Sorting: by what a cell says it is sorted by, else by its text; nothing stands last both ways.

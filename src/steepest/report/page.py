@@ -48,10 +48,10 @@ def write_page(
     look = looks_of(parts)
     links, drawn, body = Links(), {}, []
     contents = [] if verdicts is None else [("verdicts", "Verdicts")]
-    if verdicts is not None:
-        body.append(f'<section id="verdicts"><h2>Verdicts</h2>{verdicts_table(verdicts, parts, links)}</section>')
     notes, rows = notes or {}, {row for part in parts for row in part.rows}
     body.append(remarks([], {name: said for name, said in notes.items() if name not in rows}, "plain"))
+    if verdicts is not None:
+        body.append(f'<section id="verdicts"><h2>Verdicts</h2>{verdicts_table(verdicts, parts, links)}</section>')
     body.append(remarks(runs.notes, {}))
     for part in parts:
         contents.append((part.key, part.title))
