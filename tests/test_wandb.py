@@ -483,6 +483,15 @@ def test_a_metric_keeps_its_name_in_the_summary(server):
     assert server.runs["r0123456789a-2"].summary["val/loss"] == 0.7
 
 
+def test_what_a_sweep_has_stopped_is_not_offered_to_its_agents_again(server, monkeypatch):
+    for name, value in {"SWEEP_ID": "sw33p", "RUN_ID": "agents", "PROJECT": "theirs", "ENTITY": "team"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    logged(made_folder(), range(2), status="preempted")
+    [run] = server.runs.values()
+    assert not run.preempting
+    assert run.exit_code == 1
+
+
 def test_in_a_sweep_the_run_is_the_agents(server, monkeypatch, capfd):
     parameters = Path("parameters.yaml").absolute()
     parameters.write_text("wandb_version: 1\noptimizer.lr:\n  value: 0.25\n")

@@ -95,7 +95,8 @@ class WandbRun:
         if self.number > self.run.starting_step:
             self.run.log({}, commit=True)  # the last row, which would else come later and win over the summary
         self.run.summary.update(columns(status, summary))
-        if status == "preempted":
+        # A sweep would have another agent begin again what its own early stopping has ended.
+        if status == "preempted" and not in_sweep():
             self.run.mark_preempting()
         self.run.finish(exit_code=int(status not in ("finished", "diverged")))
 
