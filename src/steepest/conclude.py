@@ -1,7 +1,6 @@
 """What a study leaves: results.csv, verdicts.csv, a README with the verdicts, figures, and one page."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from steepest.report.verdicts import facts_of
 from steepest.runs.files import write_atomically
 from steepest.studies.judge import judge, results_of, table_of
 from steepest.studies.ledger import COLUMNS, Ledger
-from steepest.studies.plan import Side
+from steepest.studies.plan import Planned
 from steepest.studies.study import Row, Study
 
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
@@ -30,7 +29,7 @@ LOOKS = {"confirmed": "green", "refuted": "red", "on par": "cyan", "inconclusive
 
 def conclude(
     study: Study,
-    planned: Sequence[tuple[Row, list[Side]]],
+    planned: Planned,
     ledger: Ledger,
     out: Path,
     runs_dir: Path,
@@ -84,7 +83,7 @@ def folder(path: Path) -> Path:
     return path
 
 
-def labelled(planned: Sequence[tuple[Row, list[Side]]], ledger: Ledger, runs_dir: Path) -> Runs | None:
+def labelled(planned: Planned, ledger: Ledger, runs_dir: Path) -> Runs | None:
     """The run folders of a study, once for each row that they belong to; None where there are none."""
     places: dict[str, list[dict[str, Any]]] = {}
     for _, sides in planned:

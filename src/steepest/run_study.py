@@ -12,14 +12,12 @@ from steepest.launchers.processes import cores
 from steepest.studies import bill as bills
 from steepest.studies.compose import Composer
 from steepest.studies.ledger import Ledger
-from steepest.studies.plan import PlannedRun, Side, plan
+from steepest.studies.plan import Planned, PlannedRun, once, plan
 from steepest.studies.progress import Watch
-from steepest.studies.study import Row, Study, experiments_dir, load_study
+from steepest.studies.study import Study, experiments_dir, load_study
 
 Launch = Callable[[Sequence[Sequence[str]], int], Sequence[Any]]
 """A Hydra launcher's `launch`: overrides of each job, and the number of the first."""
-
-Planned = list[tuple[Row, list[Side]]]
 
 
 def run_study(
@@ -63,7 +61,7 @@ def run_study(
     ]
     runs_dir, home = Path(paths.runs_dir).absolute(), experiments_dir() / claims.name
     composer, ledger = Composer(aside), Ledger(runs_dir, home / "results.csv", retry_failed)
-    planned: Planned = list(plan(claims, composer.identify, ledger.look))
+    planned = plan(claims, composer.identify, ledger.look)
     jobs = jobs_at_a_time(launcher)
     items = bills.bill(planned, ledger.look, aside)
     bills.show(items, jobs, f"{claims.name}, scale={claims.scale}: {claims.question}")
@@ -71,8 +69,7 @@ def run_study(
         print(f"{len(ledger.stale)} runs are by other source or versions (stale): they are run again.", flush=True)
     if dry_run:
         return
-    total, done = sum(item.runs for item in items), sum(item.done for item in items)
-    with Watch(runs_dir, total, done, bills.expected_s(items), jobs) as watch:
+    with Watch(runs_dir, sum(item.done for item in items), bills.expected_s(items), jobs) as watch:
         planned = execute(claims, planned, composer, ledger, launch, aside, watch)
     out = runs_dir / "studies" / f"{claims.name}-{claims.scale}"
     conclude(claims, planned, ledger, out, runs_dir, home if publish else None)
@@ -90,13 +87,13 @@ def execute(
     """Launch what a plan lacks, plan again with what came out, until nothing is lacking."""
     number = 0
     while todo := missing(planned, ledger):
-        watch.begin(todo)
+        watch.begin(todo, sum(len(runs) + later for _, runs, later in once(planned)))
         returned = launch([words_of(run, ledger, aside) for run in todo], number)
         number += len(todo)
         for run, job in zip(todo, returned, strict=True):
             ledger.give_up([run], why_of(job))
-        planned = list(plan(study, composer.identify, ledger.look))
-    watch.begin([])
+        planned = plan(study, composer.identify, ledger.look)
+    watch.begin([], sum(len(runs) for _, runs, _ in once(planned)))
     return planned
 
 

@@ -4,7 +4,7 @@ import math
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
@@ -16,7 +16,7 @@ from rich.table import Table
 from steepest.errors import ConfigError, listed
 from steepest.launchers.processes import Job, run_jobs
 from steepest.runs.folder import RunFolder
-from steepest.studies.plan import PlannedRun, Result, Side
+from steepest.studies.plan import Look, Planned, PlannedRun, Result, once
 from steepest.studies.progress import minutes
 from steepest.studies.study import Row
 
@@ -51,10 +51,8 @@ class Item:
         return self.runs - self.done
 
 
-def bill(
-    planned: Sequence[tuple[Row, list[Side]]], look: Callable[[PlannedRun], Result | None], aside: Sequence[str]
-) -> list[Item]:
-    """The cost of every row of a plan.
+def bill(planned: Planned, look: Look, aside: Sequence[str]) -> list[Item]:
+    """The cost of every row of a plan; runs that rows share are in the first one's.
 
     Args:
         planned: rows and their contenders.
@@ -65,14 +63,12 @@ def bill(
         ConfigError: a probe does not run, or measures none of what the row compares.
     """
     items = []
-    for row, sides in planned:
-        runs = {run.run_id: run for side in sides for run in side.runs}
-        results = [result for run in runs.values() if (result := look(run))]
-        later = sum(side.later for side in sides)
+    for row, runs, later in once(planned):
+        results = [result for run in runs if (result := look(run))]
         ended = [result for result in results if result.status == "finished" and result.elapsed_s]
-        open_ones = [run for run in runs.values() if look(run) is None]
+        open_ones = [run for run in runs if look(run) is None]
         if not open_ones and not later:
-            price = Price(0, 0.0, 0.0, "all done")
+            price = Price(0, 0.0, 0.0, "all done" if runs else "a row above")
         elif len(ended) >= 3:
             price = seen(ended)
         else:

@@ -8,14 +8,14 @@ import pandas as pd
 
 from steepest.studies.decision import decide
 from steepest.studies.ledger import COLUMNS, Ledger, as_line
-from steepest.studies.plan import Side
+from steepest.studies.plan import Planned, Side
 from steepest.studies.study import Row, Scale
 from steepest.studies.summary import summary_table
 
 SMOKE = "scale=smoke only shows that the machinery runs"
 
 
-def results_of(planned: Sequence[tuple[Row, list[Side]]], ledger: Ledger) -> pd.DataFrame:
+def results_of(planned: Planned, ledger: Ledger) -> pd.DataFrame:
     """The results of a study, a line a run of a row: `ledger.COLUMNS`."""
     lines = [
         as_line(row, run, result)

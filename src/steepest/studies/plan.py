@@ -67,6 +67,8 @@ class Result:
 
 
 Look = Callable[[PlannedRun], Result | None]
+Planned = Sequence[tuple[Row, Sequence["Side"]]]
+"""Every row with its contenders."""
 
 
 @dataclass
@@ -87,16 +89,36 @@ class Side:
     """What a finer search could still find, in units of the selecting metric."""
 
 
-def plan(study: Study, identify: Identify, look: Look) -> Iterator[tuple[Row, list[Side]]]:
+def plan(study: Study, identify: Identify, look: Look) -> Planned:
     """Every row with its contenders, each planned as far as the results allow."""
-    for row in study.rows:
-        spaces = {one.name: space_of(row, one) for one in row.contenders}
-        sides = [
-            _side(study, row, one, spaces[one.name], repeat, identify, look)
-            for repeat in range(row.search.repeats)
-            for one in row.contenders
-        ]
-        yield row, sides
+    spaces = {row.name: {one.name: space_of(row, one) for one in row.contenders} for row in study.rows}
+    return [
+        (
+            row,
+            [
+                _side(study, row, one, spaces[row.name][one.name], repeat, identify, look)
+                for repeat in range(row.search.repeats)
+                for one in row.contenders
+            ],
+        )
+        for row in study.rows
+    ]
+
+
+def once(planned: Planned) -> Iterator[tuple[Row, list[PlannedRun], int]]:
+    """Of each row the runs that no row before it has, and how many will follow: rows may share some."""
+    ids: set[str] = set()
+    searches: set[tuple[str, ...]] = set()
+    for row, sides in planned:
+        own: dict[str, PlannedRun] = {}
+        later = 0
+        for side in sides:
+            own |= {run.run_id: run for run in side.runs if run.run_id not in ids}
+            search = tuple(run.run_id for run in side.runs)
+            later += 0 if search in searches else side.later  # the same search will be followed by the same runs
+            searches.add(search)
+        ids |= {*own}
+        yield row, [*own.values()], later
 
 
 def _side(

@@ -21,14 +21,13 @@ class Watch:
 
     Args:
         runs_dir: the folder of run folders.
-        total: runs of the whole study, those that are done and those that are not planned yet included.
-        done: of these, those that are done.
+        done: runs of the study that are done.
         expected_s: seconds that the runs not yet done take one after the other, by the bill.
         jobs: runs at a time.
     """
 
-    def __init__(self, runs_dir: Path, total: int, done: int, expected_s: float, jobs: int) -> None:
-        self.runs_dir, self.total, self.done, self.first = runs_dir, total, done, done
+    def __init__(self, runs_dir: Path, done: int, expected_s: float, jobs: int) -> None:
+        self.runs_dir, self.total, self.done, self.first = runs_dir, done, done, done
         self.expected_s, self.jobs = expected_s, jobs
         self._begun = time.monotonic()
         self._open: dict[str, PlannedRun] = {}
@@ -43,7 +42,7 @@ class Watch:
             TextColumn("{task.fields[left]}"),
         )
         self._bar = Progress(*columns, console=console, disable=not self._live)
-        self._task = self._bar.add_task("runs", total=total, completed=done, left="")
+        self._task = self._bar.add_task("runs", total=None, completed=done, left="")
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def __enter__(self) -> "Watch":
@@ -61,9 +60,16 @@ class Watch:
         if self.done > self.first:
             print(self._line(), flush=True)
 
-    def begin(self, runs: Sequence[PlannedRun]) -> None:
-        """These are launched now; those of the round before have ended, however."""
+    def begin(self, runs: Sequence[PlannedRun], total: int) -> None:
+        """These are launched now; those of the round before have ended, however.
+
+        Args:
+            runs: of this round.
+            total: runs of the whole study, those included that are done and those that are not planned yet.
+        """
         self._count()
+        self.total = total
+        self._bar.update(self._task, total=total)
         self.done += len(self._open)
         self._open = {run.run_id: run for run in runs}
 
