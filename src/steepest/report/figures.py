@@ -113,7 +113,8 @@ def sensitivity(
 def best_of_k(frame: pd.DataFrame, looks: Looks, metric: str) -> go.Figure:
     """The expected best result after k trials of the search."""
     figure = lines(frame, "k", "value", looks, ("trials of the search", f"expected best {metric}"))
-    figure.update_xaxes(tickformat=",d", rangemode="tozero")
+    most = int(frame.k.max())
+    figure.update_xaxes(dtick=1 if most <= 16 else None, range=[0.6, most + 0.4])
     return figure
 
 

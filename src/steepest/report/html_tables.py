@@ -161,7 +161,7 @@ def run_row(places: Sequence[tuple[Mapping[str, Any], Section]], looks: Mapping[
     """The row of a run; one run may belong to several rows of a study."""
     run, titles = places[0][0], dict.fromkeys(part.title for _, part in places)
     groups = dict.fromkeys(str(one["group"]) for one, _ in places)
-    results = dict.fromkeys(number(one["result"]) for one, _ in places)
+    results = dict.fromkeys("-" if pd.isna(one["result"]) else f"{one['result']:,.6g}" for one, _ in places)
     name, command = escape(str(run["run_id"])), str(run["command"] or "")
     copy = '<button type="button" class="copy" aria-label="Copy the command">Copy</button>' if command else ""
     opener = f'<button type="button" class="run" data-run="{name}" title="{escape(str(run["name"]))}">{name}</button>'
