@@ -62,6 +62,7 @@ def sensitivity(
 def best_of_k(file: Path, frame: pd.DataFrame, looks: Looks, metric: str) -> None:
     """The expected best result after k trials of the search."""
     with panel(file, metric, "expected best of k trials of the search", "trials") as axes:
+        axes.locator_params(axis="x", integer=True)
         for group, part in frame.groupby("group", sort=False):
             axes.plot(
                 part.k, part.value, label=plain(group), marker=looks[str(group)].marker, **line(looks[str(group)])
