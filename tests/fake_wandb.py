@@ -104,6 +104,10 @@ class FakeWandb:
         self.runs: dict[str, Run] = {}
         self.views: list[dict[str, Any]] = []
         """Reports that were saved."""
+        self.sweep = ""
+        """The YAML of the only sweep."""
+        self.orders: list[dict[str, Any]] = []
+        """What agents of the sweep are told to do, one by one; an agent ends when all its runs have."""
         self.hangs = threading.Event()
         self.ends = threading.Event()
         self.status = 200
@@ -144,6 +148,12 @@ class FakeWandb:
         if "mutation CreateRunFiles" in query:
             files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in values["files"]]
             return {"createRunFiles": {"runID": values["run"], "uploadHeaders": [], "files": files}}
+        if "mutation CreateAgent" in query:
+            return {"createAgent": {"agent": {"id": "a1"}}}
+        if "mutation Heartbeat" in query:
+            ended = all(run.exit_code is not None for run in self.runs.values())
+            orders = [self.orders.pop(0)] if self.orders else [{"type": "exit"}] if self.runs and ended else []
+            return {"agentHeartbeat": {"agent": {"id": "a1"}, "commands": json.dumps(orders)}}
         return self.public(query, values)
 
     def public(self, query: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -159,6 +169,9 @@ class FakeWandb:
             project = {"id": "p", "name": values["projectName"], "entityName": values["entityName"]}
             view = {key: values[key] for key in ("name", "displayName", "description", "spec")}
             return {"upsertView": {"view": {"id": "v1", **view, "project": project}, "inserted": True}}
+        if "query SweepWithRuns" in query:
+            sweep = {"id": "s", "name": values["sweep"], "state": "RUNNING", "method": "bayes", "config": self.sweep}
+            return {"project": {"sweep": {**sweep, "runs": {"edges": [], "pageInfo": page}}}}
         if "query Runs(" in query:
             group = json.loads(values["filters"]).get("group")
             found = [run.node for run in self.runs.values() if run.told("project") == values["project"]]

@@ -3,12 +3,14 @@
 import itertools
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from fake_wandb import KEY, serving
 from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
@@ -168,6 +170,29 @@ def test_the_agents_command_line_runs(tmp_path):
     config = OmegaConf.create(done.stdout)
     assert {key: OmegaConf.select(config, key) for key in values} == values
     assert config.optimizer._target_ == "steepest.optimizers.adamw.AdamW"
+
+
+@pytest.mark.slow
+def test_wandbs_agent_trains_what_the_file_says(tmp_path):
+    words = ("model=logistic", "threads=1", "callbacks=none", "budget.epochs=1", f"paths.runs_dir={tmp_path}/runs")
+    content = written(tmp_path, "optimizer=adamw", *words)["adamw"]
+    values = drawn(content, first=False)
+    args = {key: {"value": value} for key, value in values.items()}
+    folders = {"HOME": str(tmp_path), "WANDB_DIR": str(tmp_path), "STEEPEST_CACHE_DIR": str(tmp_path / "cache")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with serving() as fake:
+        fake.sweep = (tmp_path / "sweep-adamw.yaml").read_text()
+        fake.orders = [{"type": "run", "id": "c1", "run_id": "agents", "args": args, "program": content["program"]}]
+        login = {"WANDB_BASE_URL": fake.url, "WANDB_API_KEY": KEY, "PATH": path}
+        command = [sys.executable, "-m", "wandb", "agent", "team/steepest/sw33p"]
+        others = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+        environment = {**others, **folders, **login}
+        subprocess.run(command, check=True, env=environment, cwd=ROOT, capture_output=True, timeout=120)
+        [run] = fake.runs.values()
+    assert (run.id, run.told("sweep"), run.exit_code) == ("agents", "sw33p", 0)
+    assert {key: run.config[key] for key in values} == values
+    assert run.config["optimizer"]["betas"] == [values["optimizer.betas.0"], values["optimizer.betas.1"]]
+    assert 0.0 <= run.summary[content["metric"]["name"]] <= 1.0
 
 
 @pytest.mark.parametrize(
