@@ -359,7 +359,13 @@ def wait_for_training(count):
     return pids
 
 
-ENDLESS = ["budget.steps=1000000000", "seed=0,1,2", "hydra.launcher.n_jobs=2", "validation.every=1000000"]
+ENDLESS = [
+    "budget.steps=1000000000",
+    "budget.epochs=null",
+    "seed=0,1,2",
+    "hydra.launcher.n_jobs=2",
+    "validation.every=1000000",
+]
 
 
 @needs_checkout

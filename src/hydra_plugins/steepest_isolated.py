@@ -7,7 +7,7 @@ import copy
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,6 +65,7 @@ class IsolatedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run jobs with these overrides; see Hydra's launchers."""
         from steepest.launchers import lines, processes, server
+        from steepest.launchers.processes import Job
         from steepest.runs.identity import targets
 
         setup_globals()
@@ -72,17 +73,27 @@ class IsolatedLauncher(Launcher):
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         named = set(targets(OmegaConf.to_container(self.config, resolve=False)))
         server.start_server(sorted(name for name in named if name.startswith("steepest.")))
-        composed = [self._composed(overrides, initial_job_idx + i) for i, overrides in enumerate(job_overrides)]
         gpus = processes.gpus()
         at_once = self.n_jobs or len(gpus) or processes.cores()
-        jobs = [self._job(config, processes.cores() // at_once, bool(gpus)) for config in composed]
+        begun: list[tuple[DictConfig, Job]] = []
+
+        def jobs() -> Iterator[Job]:
+            for number, overrides in enumerate(job_overrides, initial_job_idx):  # one by one: composing takes time
+                config = self._composed(overrides, number)
+                begun.append((config, self._job(config, processes.cores() // at_once, bool(gpus))))
+                yield begun[-1][1]
+
         listener: processes.Listener = processes.unheard
         if self.verbose:
-            names = lines.distinct(initial_job_idx, [filter_overrides(_overrides(c).task) for c in composed])
-            listener = lines.JobLines(names, [job.log for job in jobs])
-            print(f"{len(jobs)} jobs, {min(at_once, len(jobs))} at a time", flush=True)
-        outcomes = processes.run_jobs(jobs, at_once, self.timeout_s, listener, gpus, self.grace_s)
-        return [_returned(*each) for each in zip(composed, jobs, outcomes, strict=True)]
+            count = len(job_overrides)
+            names = lines.distinct(initial_job_idx, [filter_overrides(each) for each in job_overrides])
+            listener = lines.JobLines(names, [self._log(initial_job_idx + i) for i in range(count)])
+            print(f"{count} jobs, {min(at_once, count)} at a time", flush=True)
+        outcomes = processes.run_jobs(jobs(), at_once, self.timeout_s, listener, gpus, self.grace_s)
+        return [_returned(*job, outcome) for job, outcome in zip(begun, outcomes, strict=True)]
+
+    def _log(self, number: int) -> Path:
+        return Path(str(self.config.hydra.sweep.dir), f"job-{number}.log")
 
     def _composed(self, overrides: Sequence[str], number: int) -> DictConfig:
         """The configuration of a job, as Hydra's launchers compose it."""
@@ -113,9 +124,8 @@ class IsolatedLauncher(Launcher):
             flags.append(f"--config-name={config.hydra.job.config_name}")
         number, place = config.hydra.job.num, _place(config)
         own = [f"hydra.run.dir={_quoted(place)}", f"hydra.job.num={number}", f"hydra.job.id={number}"]
-        log = Path(str(self.config.hydra.sweep.dir), f"job-{number}.log")
         words = [*flags, *of_hydra, *given.task]
-        return Job(train_alone, [words, own], log=log, gpus=0 if on_cpu else devices)
+        return Job(train_alone, [words, own], log=self._log(number), gpus=0 if on_cpu else devices)
 
 
 class KeptValue(Callback):

@@ -8,8 +8,7 @@ import contextlib
 import os
 import signal
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import takewhile
@@ -107,7 +106,7 @@ def _count_gpus() -> int:
 
 
 def run_jobs(
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     n_jobs: int | None = None,
     timeout_s: float | None = None,
     on_event: Listener = unheard,
@@ -120,7 +119,7 @@ def run_jobs(
     at once; if this process dies, they end as if they were told.
 
     Args:
-        jobs: what is to be run.
+        jobs: what is to be run; each is taken when the one before it has begun.
         n_jobs: how many at a time; None: one per GPU, without any one per core.
         timeout_s: seconds after which a job is told to end.
         on_event: hears of each job that begins and ends.
@@ -264,13 +263,15 @@ class _Runner:
         """The exception for the signal."""
         return SystemExit(128 + signal.SIGTERM) if self.signal == signal.SIGTERM else KeyboardInterrupt()
 
-    def run(self, jobs: Sequence[Job], n_jobs: int) -> list[Outcome]:
+    def run(self, jobs: Iterable[Job], n_jobs: int) -> list[Outcome]:
         """See `run_jobs`."""
-        waiting = deque(enumerate(jobs))
+        coming = enumerate(jobs)
         outcomes: dict[int, Outcome] = {}
-        while self.running or (waiting and not self.signal):
-            while waiting and len(self.running) < n_jobs and not self.signal:
-                self.start(*waiting.popleft())
+        ready = next(coming, None)
+        while self.running or (ready and not self.signal):
+            while ready and len(self.running) < n_jobs and not self.signal:
+                self.start(*ready)
+                ready = next(coming, None)  # now, for it may take its time
             wait([handle for one in self.running for handle in (one.process.sentinel, one.connection)], POLL_S)
             for one in self.running[:]:
                 self.attend(one)
@@ -280,7 +281,7 @@ class _Runner:
                     self.on_event(one.index, outcomes[one.index])
         if self.signal:
             raise self.stopped()
-        return [outcomes[index] for index in range(len(jobs))]
+        return [outcomes[index] for index in sorted(outcomes)]
 
     def start(self, index: int, job: Job) -> None:
         """Let a process begin."""
