@@ -106,6 +106,7 @@ def read_run(folder: Path, notes: list[str]) -> dict[str, Any] | None:
         **summary,
         **{name: status.get(name) for name in ("command", "host", "started", "reason")},
         **{name: part.get(name) for name in STUDY},
+        "study": part.get("name"),
         "run_id": str(summary.get("run_id") or status.get("run_id") or settings.get("id") or folder.name),
         "path": str(folder),
         "name": str(summary.get("name") or settings.get("name") or folder.name),

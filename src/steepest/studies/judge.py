@@ -94,6 +94,7 @@ def judge(row: Row, sides: Sequence[Side], results: pd.DataFrame, ledger: Ledger
         "direction": row.direction,
         **figures(row, results[(results.phase == "evaluate") & (results.search == 0)]),
         "margin": row.margin,
+        "worst": row.worst,
         "target": row.target,
         "seeds_needed": first.seeds_needed if verdict == "inconclusive" else None,
     }

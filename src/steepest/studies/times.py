@@ -23,14 +23,13 @@ def times_to_target(rows: pd.DataFrame, *, metric: str, target: float, direction
         A row for each run: run_id, time, reached. Of a run that does not reach the target, time is the last of its
         clock (0 without any): it was not there by then.
     """
-    sign = sign_of(direction)
-    found = []
-    for run, group in rows.groupby("run_id", sort=False):
-        group = group.dropna(subset=[clock]).sort_values(clock, kind="stable")
-        there = group.loc[sign * group[metric] >= sign * target, clock] if metric in group else group[clock].iloc[:0]
-        last = float(group[clock].iloc[-1]) if len(group) else 0.0
-        found.append((run, float(there.iloc[0]) if len(there) else last, len(there) > 0))
-    return pd.DataFrame(found, columns=["run_id", "time", "reached"])
+    sign, runs = sign_of(direction), pd.Index(rows["run_id"].unique())
+    timed = rows.dropna(subset=[clock]).sort_values(clock, kind="stable")
+    there = timed[sign * timed[metric] >= sign * target] if metric in timed else timed.iloc[:0]
+    first = there.drop_duplicates("run_id").set_index("run_id")[clock].reindex(runs)
+    last = timed.drop_duplicates("run_id", keep="last").set_index("run_id")[clock].reindex(runs)
+    time = first.fillna(last).fillna(0.0).astype(float)
+    return pd.DataFrame({"run_id": runs, "time": time.to_numpy(), "reached": first.notna().to_numpy()})
 
 
 def time_table(times: pd.DataFrame) -> pd.DataFrame:
