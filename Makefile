@@ -33,6 +33,12 @@ format: .venv/.ready-dev ## put the code into the house style
 bench: .venv/.ready-dev ## measure speed, as ratios within one run
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
 
+smoke: .venv/.ready ## every study at scale=smoke: the machinery of claims, in some minutes
+	@for study in experiments/*/study.yaml; do \
+		name=$$(basename $$(dirname $$study)); \
+		$(BIN)/python scripts/reproduce.py study=$$name scale=smoke $(ARGS) || exit 1; \
+	done
+
 data: .venv/.ready ## download data sets (DATASETS="fashion_mnist cifar10")
 	@$(BIN)/python scripts/prepare.py $(DATASETS) $(ARGS)
 

@@ -4,6 +4,7 @@ import sys
 from pkgutil import resolve_name
 
 from steepest.errors import ConfigError
+from steepest.launchers.processes import JobFailed
 from steepest.mistakes import OF_THE_USER, sentence
 
 USAGE = """usage: steepest COMMAND ...
@@ -42,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
         said = str(error) if isinstance(error, ConfigError) else sentence(error, rest)
         print(f"steepest: {said}", file=sys.stderr)
         return 2
+    except JobFailed as error:
+        print(f"steepest: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

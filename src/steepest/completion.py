@@ -14,7 +14,7 @@ Prints shell code (bash; zsh after compinit) that makes TAB complete groups, val
 and `python train.py`, and the commands of steepest. Put that line into ~/.bashrc to have it in every shell."""
 
 HIDDEN = ("_target_", "_partial_", "defaults", "hydra", "run")
-OF_STUDIES = ("search", "recommended", "recommended/schedule")  # folders that no run chooses from
+OF_STUDIES = ("search", "recommended", "recommended/schedule", "hydra/sweeper")  # folders that no run chooses from
 FLAGS = ("--allow-target", "--cfg", "--config-dir", "--help", "--info", "--multirun", "-m")
 NOT_OURS = "not ours"
 
@@ -133,7 +133,7 @@ def keys(conf: Path, words: list[str], path: str) -> dict[str, Any]:
     for name in below if (conf / top).is_dir() else path.split("."):
         nodes = [node[name] for node in nodes if isinstance(node.get(name), dict)] if name else nodes
     if not path:
-        nodes.append({group: {} for group in groups(conf) if has_keys(conf / group)})
+        nodes.append({group: {} for group in groups(conf) if "/" not in group and has_keys(conf / group)})
     return {key: node for found in nodes for key, node in found.items() if key not in HIDDEN}
 
 

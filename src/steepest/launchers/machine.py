@@ -1,17 +1,12 @@
 """What this machine can run, told before anything is built."""
 
 import importlib.util
-import os
 
 import torch
 from omegaconf import DictConfig
 
 from steepest.errors import ConfigError
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from steepest.launchers.processes import cores
 
 
 def settle(cfg: DictConfig) -> None:
