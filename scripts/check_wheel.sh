@@ -21,6 +21,8 @@ run=$(ls runs)
 test -s cosine.png
 "$work/env/bin/steepest" translate from=adamw to=lion lr=3e-4
 test -s "runs/$run/summary.json"
+"$work/env/bin/steepest" reproduce study=domains scale=smoke rows=vision_cnn
+test -s runs/studies/domains-smoke/report.html
 left=$(ls -A | sort | tr '\n' ' ')
 [ "$left" = "cosine.png runs " ] || { echo "unexpected files: $left"; exit 1; }
 echo "wheel: ok"
