@@ -16,7 +16,7 @@ COMBINED = ("callbacks", "logger")
 HIDDEN = ("run", "study", "choices")
 """Nodes that are not for the command line."""
 
-OF_STUDIES = ("search", "recommended", "recommended/schedule", "hydra/sweeper")
+OF_STUDIES = ("search", "recommended", "recommended/schedule")
 """Folders of conf/ that a run does not choose from."""
 
 
