@@ -237,6 +237,22 @@ def test_the_power_is_that_of_the_noncentral_t():
     assert power_greater(np.array([-1e6]), np.array([1.0]), np.array([0.0]), n, 0.05)[0, -1] == pytest.approx(0.0)
 
 
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 6, 0.05 / 20])
+@pytest.mark.parametrize("mean", [-50.0, -20.0, -8.0, -5.0, -1.0, -0.01])
+def test_below_the_threshold_no_number_of_seeds_has_power(mean, alpha):
+    power = power_greater(np.array([mean]), np.array([1.0]), np.array([0.0]), np.arange(2.0, 1001.0), alpha)
+    assert np.isfinite(power).all()
+    assert (power <= alpha + 1e-9).all()
+
+
+def test_a_row_of_a_rival_just_above_the_margin_and_others_far_behind_takes_many_seeds():
+    # The mean 0.00526 of -0.005 and its deviation are of a run of the study `domains`.
+    rivals = {"rmsprop": spread(-0.00526, 0.0013), "sgd": spread(0.0173, 0.0039)}
+    found = seeds_needed(rivals, 0.005)
+    assert found.kind == "refuted"
+    assert found.seeds > 100
+
+
 def spread(mean, deviation, n=8):
     """n values of exactly this mean and standard deviation."""
     values = noise(n)

@@ -72,5 +72,7 @@ def power_greater(mean: Floats, spread: Floats, threshold: Floats, n: Floats, al
     still = spread[:, None] == 0.0
     away = above * np.sqrt(n) / np.where(still, 1.0, spread[:, None])
     bound = special.stdtrit(n - 1, 1.0 - alpha)
-    missed = special.nctdtr(n - 1, np.clip(away, -30.0, 30.0), bound)  # beyond 30 deviations it has no digits left
-    return np.where(still, (above > 0) & sure, 1.0 - np.nan_to_num(missed))
+    missed = special.nctdtr(n - 1, np.clip(away, -30.0, 30.0), bound)
+    # Where it has no digits left it is NaN: the power is 0 far below the threshold, and 1 far above.
+    missed = np.where(np.isnan(missed), away < 0.0, missed)
+    return np.where(still, (above > 0) & sure, 1.0 - missed)
