@@ -1,6 +1,8 @@
 """What a study leaves: results.csv, verdicts.csv, a README with the verdicts, figures, and one page."""
 
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from steepest.compare import write_pictures
+from steepest.errors import ConfigError
 from steepest.report.page import write_page
 from steepest.report.runs import Runs, load
 from steepest.report.sections import sections
@@ -17,9 +20,9 @@ from steepest.report.tables import number, to_markdown, with_interval
 from steepest.report.verdicts import facts_of
 from steepest.runs.files import write_atomically
 from steepest.studies.judge import judge, results_of, table_of
-from steepest.studies.ledger import COLUMNS, Ledger
+from steepest.studies.ledger import COLUMNS, Ledger, read_csv
 from steepest.studies.plan import Planned
-from steepest.studies.study import Row, Study
+from steepest.studies.study import Row, Study, load_study
 
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 """Around what is written anew each time; the rest of a README stays."""
@@ -57,21 +60,20 @@ def conclude(
     results.to_csv(out / "results.csv", index=False)
     verdicts.to_csv(out / "verdicts.csv", index=False)
     runs = labelled(planned, ledger, runs_dir)
-    write(out / "README.md", readme(study, verdicts, results, figures={}))
-    drawn: dict[str, list[str]] = {}
+    rows: dict[tuple[str, str], Row] = {(study.scale, row.name): row for row in study.rows}
+    write(out / "README.md", readme(study, verdicts, results, rows))
     if runs is not None:
         write_page(
             out / "report.html", f"{study.name}, scale={study.scale}", runs, verdicts, {study.name: study.question}
         )
         parts = sections(runs, facts=facts_of(verdicts))
-        places = [out] if home is None else [out, home]
-        for place in places:
-            files = [file for file in write_pictures(parts, folder(place / "figures")) if file.is_file()]
-            drawn = {
-                row.name: [file.name for file in files if row.name.replace("_", "-") in file.name] for row in study.rows
-            }
+        for place in [out] if home is None else [out, home]:
+            for row in set(runs.runs.row):  # of another time, when other rows may have been drawn beside these
+                for file in figures_of(place, study.name, study.scale, str(row)):
+                    file.unlink()
+            list(write_pictures(parts, folder(place / "figures")))
     if home is not None:
-        publish(study, verdicts, results, drawn, home)
+        publish(study, verdicts, results, home)
         console.print(Text(f"{home}: results.csv, verdicts.csv, README.md and figures"), soft_wrap=True)
     page = ", report.html" if runs is not None else ""
     console.print(Text(f"{out}: verdicts.csv, results.csv, README.md{page}"), soft_wrap=True)
@@ -128,44 +130,66 @@ def word_of(value: Any) -> str:
     return value if isinstance(value, str) else number(None if value is None or pd.isna(value) else float(value))
 
 
-def publish(
-    study: Study, verdicts: pd.DataFrame, results: pd.DataFrame, drawn: dict[str, list[str]], home: Path
-) -> None:
+def figures_of(place: Path, study: str, scale: str, row: str) -> list[Path]:
+    """The figures of a row at a scale."""
+    prefix = re.sub("[^a-z0-9]+", "-", f"{study} {row} {scale}".lower()).strip("-")
+    return sorted((place / "figures").glob(f"{prefix}-*.png"))
+
+
+def publish(study: Study, verdicts: pd.DataFrame, results: pd.DataFrame, home: Path) -> None:
     """Put results into the study's own folder; what stands there of other rows and other scales stays."""
     keys = ["scale", "row"]
     results = merged(home / "results.csv", results[results.status != "failed"], keys)[[*COLUMNS]]
     verdicts = merged(home / "verdicts.csv", verdicts, keys)
     results.to_csv(home / "results.csv", index=False)
     verdicts.to_csv(home / "verdicts.csv", index=False)
-    write(home / "README.md", readme(study, verdicts, results, drawn))
+    # The lines are of several scales, at which a row may compare another metric; of rows that are no more, words stay.
+    whole = [load_study(str(home / "study.yaml"), scale) for scale in set(verdicts.scale)]
+    rows: dict[tuple[str, str], Row] = {(one.scale, row.name): row for one in whole for row in one.rows}
+    write(home / "README.md", readme(study, verdicts, results, rows, home))
 
 
 def merged(file: Path, new: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """The lines of a file with those of the same keys replaced by new ones."""
     if not file.is_file():
         return new
-    old = pd.read_csv(file)
+    old = read_csv(file)
     fresh = set(new[keys].itertuples(index=False, name=None))
     kept = [pair not in fresh for pair in old[keys].itertuples(index=False, name=None)]
     stays = old[kept]
     return pd.concat([stays, new], ignore_index=True) if len(stays) else new
 
 
-def readme(study: Study, verdicts: pd.DataFrame, results: pd.DataFrame, figures: dict[str, list[str]]) -> str:
-    """The measured part of a README: for each scale the command, the verdicts, and each row's contenders."""
+def readme(
+    study: Study,
+    verdicts: pd.DataFrame,
+    results: pd.DataFrame,
+    rows: Mapping[tuple[str, str], Row],
+    place: Path | None = None,
+) -> str:
+    """The measured part of a README: for each scale the command, the verdicts, and each row's contenders.
+
+    Args:
+        study: whose they are.
+        verdicts: as `judge` gives them, of one or several scales.
+        results: of their runs.
+        rows: what was compared, by scale and name.
+        place: the folder that has their figures; None: it shows none.
+    """
     lines = [f"**Question.** {study.question} The claims are from {study.source}.", ""]
     for scale, of_scale in verdicts.groupby("scale", sort=False):
         command = f"python scripts/reproduce.py study={study.name} scale={scale}"
         lines += [f"## scale={scale}", "", "```", command, "```", "", to_markdown(verdict_words(of_scale)), ""]
         for one in of_scale.to_dict("records"):
-            row = next((row for row in study.rows if row.name == one["row"]), None)
+            row = rows.get((str(scale), str(one["row"])))
             lines += [f"### {one['row']}: {one['verdict']}", "", f"{one['claim']} Condition: {one['condition']}.", ""]
             lines += [str(one["reason"]), ""]
             mine = results[(results.row == one["row"]) & (results.scale == scale)]
             if row is not None:
                 lines += [to_markdown(contender_words(row, mine)), ""]
-            lines += [f"![{name}](figures/{name})" for name in figures.get(str(one["row"]), [])]
-            lines += [""] if figures.get(str(one["row"])) else []
+            figures = figures_of(place, study.name, str(scale), str(one["row"])) if place else []
+            lines += [f"![{file.name}](figures/{file.name})" for file in figures]
+            lines += [""] if figures else []
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -210,7 +234,11 @@ def contender_words(row: Row, results: pd.DataFrame) -> pd.DataFrame:
 
 def write(file: Path, measured: str) -> None:
     """Put the measured part into a README; what people wrote around it stays."""
-    text = file.read_text() if file.is_file() else f"# {file.parent.name}\n\n{BEGIN}\n{END}\n"
+    text = file.read_text() if file.is_file() else f"# {file.parent.name}\n"
+    if BEGIN not in text:
+        text = f"{text.rstrip()}\n\n{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ConfigError(f"{file} has {BEGIN}, but no {END} after it; allowed are both.")
     write_atomically(file, lambda out: out.write(f"{before}{BEGIN}\n\n{measured}\n{END}{after}".encode()))

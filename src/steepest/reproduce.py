@@ -1,8 +1,10 @@
 """`steepest reproduce`: run a study of claims, and say what is confirmed, refuted, on par or inconclusive."""
 
+import re
+
 from steepest.errors import ConfigError, did_you_mean, listed, near, shown
 from steepest.hydra_app import train
-from steepest.studies.study import SCALES, load_study, studies
+from steepest.studies.study import SCALES, load_study, studies, study_file
 
 OPTIONS = {
     "study": "a folder of experiments/",
@@ -32,12 +34,15 @@ def main(arguments: list[str]) -> int:
     aside = [word for word in words if not word.startswith("hydra")]
     if not any(word.startswith("logger=") for word in aside):
         aside.append("logger=none")
-    quoted = ",".join("'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in aside)
+    file = study_file(options["study"])
+    options["study"] = quoted(str(file) if options["study"].endswith(".yaml") else options["study"])
+    if "rows" in options:
+        options["rows"] = f"[{','.join(map(quoted, names(options['rows'])))}]"
     given = [f"hydra.sweeper.{key}={value}" for key, value in options.items()]
     place = [word for word in aside if word.startswith("paths.")]
-    own = ["hydra/sweeper=study", *given, f"hydra.sweeper.aside=[{quoted}]", *launchers, *place]
-    jobs = "hydra.sweep.dir=${paths.runs_dir}/studies/" + f"{options['study']}-{options.get('scale', 'smoke')}/jobs"
-    return train(["-m", *own, jobs])
+    own = ["hydra/sweeper=study", *given, f"hydra.sweeper.aside=[{','.join(map(quoted, aside))}]", *launchers, *place]
+    jobs = f"${{paths.runs_dir}}/studies/{file.parent.name}-{options.get('scale', 'smoke')}/jobs"
+    return train(["-m", *own, f"hydra.sweep.dir={quoted(jobs)}"])
 
 
 def parsed(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -52,7 +57,7 @@ def parsed(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
         key, equals, value = word.partition("=")
         group = key.lstrip("+~").partition(".")[0]
         if key in OPTIONS and equals:
-            options[key] = f"[{value}]" if key == "rows" else value
+            options[key] = value
         elif equals and (group in ASIDE or key.startswith(("hydra.launcher.", "hydra/launcher"))):
             words.append(word)
         else:
@@ -66,11 +71,21 @@ def parsed(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
             raise ConfigError(f"{key}={options[key]} is not possible; allowed is true or false.")
     if "study" not in options:
         raise ConfigError(f"study is missing; allowed are study={listed(studies(), 'or')}.")
-    if not options.get("seeds", "2").isdigit():
-        raise ConfigError(f"seeds={options['seeds']} is not possible; allowed is an integer of 2 or more.")
-    rows = options["rows"].strip("[]").split(",") if "rows" in options else None
+    if not re.fullmatch("0*([2-9]|[1-9][0-9]+)", options.get("seeds", "2")):
+        raise ConfigError(f"seeds={shown(options['seeds'])} is not possible; allowed is an integer of 2 or more.")
+    rows = names(options["rows"]) if "rows" in options else None
     load_study(options["study"], options.get("scale", "smoke"), rows)  # what is wrong is told before torch is loaded
     return options, words
+
+
+def names(rows: str) -> list[str]:
+    """The names of rows, with brackets around them or without."""
+    return [name.strip() for name in rows.removeprefix("[").removesuffix("]").split(",")]
+
+
+def quoted(text: str) -> str:
+    """Text as Hydra reads it back."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def usage() -> str:

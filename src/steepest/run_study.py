@@ -14,7 +14,7 @@ from steepest.studies.compose import Composer
 from steepest.studies.ledger import Ledger
 from steepest.studies.plan import Planned, PlannedRun, once, plan
 from steepest.studies.progress import Watch
-from steepest.studies.study import Study, experiments_dir, load_study
+from steepest.studies.study import Study, load_study, study_file
 
 Launch = Callable[[Sequence[Sequence[str]], int], Sequence[Any]]
 """A Hydra launcher's `launch`: overrides of each job, and the number of the first."""
@@ -59,7 +59,7 @@ def run_study(
         f"paths.runs_dir={Path(paths.runs_dir).absolute()}",
         f"paths.data_dir={Path(paths.data_dir).absolute()}",
     ]
-    runs_dir, home = Path(paths.runs_dir).absolute(), experiments_dir() / claims.name
+    runs_dir, home = Path(paths.runs_dir).absolute(), study_file(study).parent
     composer, ledger = Composer(aside), Ledger(runs_dir, home / "results.csv", retry_failed)
     planned = plan(claims, composer.identify, ledger.look)
     jobs = jobs_at_a_time(launcher)
@@ -105,9 +105,14 @@ def missing(planned: Planned, ledger: Ledger) -> list[PlannedRun]:
 
 def words_of(run: PlannedRun, ledger: Ledger, aside: Sequence[str]) -> list[str]:
     """The overrides of a job."""
-    label = ", ".join(f"{key}: {value}" for key, value in run.label.items())
+    label = ", ".join(f"{key}: {quoted(value)}" for key, value in run.label.items())
     force = ["force=true"] if run.run_id in ledger.stale else []
     return [*run.overrides, *aside, f"study={{{label}}}", *force]
+
+
+def quoted(value: Any) -> str:
+    """A value as Hydra reads it back: a contender may be called null, and a folder 2026."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if isinstance(value, str) else str(value)
 
 
 def why_of(job: Any) -> str:

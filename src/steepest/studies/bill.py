@@ -63,6 +63,7 @@ def bill(planned: Planned, look: Look, aside: Sequence[str]) -> list[Item]:
         ConfigError: a probe does not run, or measures none of what the row compares.
     """
     items = []
+    runs_of = {row.name: [run for side in sides for run in side.runs] for row, sides in planned}
     for row, runs, later in once(planned):
         results = [result for run in runs if (result := look(run))]
         ended = [result for result in results if result.status == "finished" and result.elapsed_s]
@@ -72,6 +73,7 @@ def bill(planned: Planned, look: Look, aside: Sequence[str]) -> list[Item]:
         elif len(ended) >= 3:
             price = seen(ended)
         else:
+            open_ones = open_ones or [run for run in runs_of[row.name] if look(run) is None]  # in a row above
             of_the_claim = [run for run in open_ones if run.contender == row.recommended]
             price = probe(row, (of_the_claim or open_ones)[0], aside)
         items.append(Item(row.name, len(row.contenders), len(runs) + later, len(results), price))

@@ -7,19 +7,23 @@ from typing import Any
 
 import pandas as pd
 
-from steepest.errors import ConfigError, listed
+from steepest.errors import ConfigError, listed, shown
 from steepest.runs.folder import RunFolder
 from steepest.studies.plan import PlannedRun, Result, score
 from steepest.studies.study import Row
 
 COSTS = ("opt_steps", "examples", "grad_evals", "wall_s", "elapsed_s", "memory_mb")
 PLACE = ("scale", "row", "contender", "phase", "search", "trial", "seed", "run_id", "digest")
-COLUMNS = (*PLACE, "status", "value", "validation", "setting", *COSTS, "command")
+COLUMNS = (*PLACE, "status", "metric", "value", "selected_by", "validation", "setting", *COSTS, "command")
 """Of a results.csv."""
+STATUSES, PHASES = ("finished", "diverged", "failed"), ("search", "reserve", "evaluate")
+
+Key = tuple[str, str, tuple[str, ...]]
+"""Of a result: its run's id, the source digest, and what it must have measured."""
 
 
 class Ledger:
-    """Finds the result of a planned run by its id; only one of the same source digest counts.
+    """Finds the result of a planned run by its id; only one of the same source digest and metrics counts.
 
     Args:
         runs_dir: the folder of run folders.
@@ -33,12 +37,15 @@ class Ledger:
         """Ids of runs that ended by other source or versions, or measured less: they are run again, and not used."""
         self.lost: dict[str, str] = {}
         """Runs that were launched and have left no result, with why."""
-        self._known: dict[tuple[str, str], Result] = {}
+        self._known: dict[Key, Result] = {}
+        self._given_up: set[tuple[str, str]] = set()
         self._committed = read_results(committed)
 
     def look(self, run: PlannedRun) -> Result | None:
         """The result of a run; None: it is to be run."""
-        key = run.run_id, run.digest
+        key = run.run_id, run.digest, run.needs
+        if key[:2] in self._given_up:
+            return Result("failed")
         if key not in self._known:
             found = self._committed.get(key) or self._read(run)
             if found is None:
@@ -52,7 +59,7 @@ class Ledger:
             if self.look(run) is None:
                 reason = RunFolder(self.runs_dir / run.run_id).status.get("reason") or why
                 self.lost[run.run_id] = reason
-                self._known[run.run_id, run.digest] = Result("failed")
+                self._given_up.add((run.run_id, run.digest))
 
     def _read(self, run: PlannedRun) -> Result | None:
         folder = RunFolder(self.runs_dir / run.run_id)
@@ -92,27 +99,53 @@ def as_line(row: Row, run: PlannedRun, result: Result) -> dict[str, Any]:
         return {**result.committed, **place}
     found = {
         "status": result.status,
+        "metric": row.metric,
         "value": value,
+        "selected_by": row.selected_by,
         "validation": validation,
         "command": shlex.join(["python", "train.py", *run.overrides]),
     }
     return {**place, **{key: getattr(result, key) for key in COSTS}, **found}
 
 
-def read_results(file: Path) -> dict[tuple[str, str], Result]:
-    """The lines of a results.csv as results, by run id and digest.
+def read_results(file: Path) -> dict[Key, Result]:
+    """The lines of a results.csv as results, by run id, digest and metrics: a row may have come to compare others.
 
     Raises:
         ConfigError: a file that is none.
     """
     if not file.is_file():
         return {}
-    frame = pd.read_csv(file, dtype={"run_id": str, "digest": str}).astype(object)
+    frame = read_csv(file).astype(object)
     if missing := [name for name in COLUMNS if name not in frame.columns]:
         raise ConfigError(f"{file} lacks the columns {listed(missing)}; allowed is what `reproduce` writes.")
     frame = frame.where(frame.notna(), None)
+    for key, allowed in (("status", STATUSES), ("phase", PHASES)):
+        if strange := [one for one in frame[key] if one not in allowed]:
+            raise ConfigError(f"{file}: {key}={shown(strange[0])} is not possible; allowed are {listed(allowed)}.")
+    for key in ("value", "validation", *COSTS):
+        if strange := [one for one in frame[key] if not isinstance(one, int | float | None)]:
+            raise ConfigError(f"{file}: {key}={shown(strange[0])} is not possible; allowed are numbers.")
     lines: list[dict[str, Any]] = frame[frame["status"] != "failed"].to_dict("records")
-    return {(str(line["run_id"]), str(line["digest"])): _result(line) for line in lines}
+    return {_key(line): _result(line) for line in lines}
+
+
+def read_csv(file: Path) -> pd.DataFrame:
+    """A table as it was written: ids stay text, and numbers the same to the last bit.
+
+    Raises:
+        ConfigError: a file that is no table.
+    """
+    try:
+        return pd.read_csv(file, dtype={"run_id": str, "digest": str}, float_precision="round_trip")
+    except ValueError as error:  # pandas' own, and text that is no UTF-8
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"{file} cannot be read ({reason}); allowed is what `reproduce` writes.") from None
+
+
+def _key(line: dict[str, Any]) -> Key:
+    metrics = (line["selected_by"], line["metric"]) if line["phase"] == "evaluate" else (line["selected_by"],)
+    return str(line["run_id"]), str(line["digest"]), metrics
 
 
 def _result(line: dict[str, Any]) -> Result:

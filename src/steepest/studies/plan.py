@@ -35,7 +35,7 @@ class PlannedRun:
     run_id: str
     digest: str
     needs: tuple[str, ...]
-    """Metrics that it must have measured."""
+    """Metrics that it must have measured: what ranks trials, and of an evaluation what is compared."""
 
     @property
     def label(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _side(
         test = row.model if phase == "evaluate" else "none"
         run_id, digest = identify((*base, *words(chosen)), {**tuned, "seed": seed, "test": test})
         place = (study.name, study.scale, row.name, contender.name, phase, repeat, trial, seed)
-        needs = (row.select, row.metric) if phase == "evaluate" else (row.select,)
+        needs = (row.selected_by, row.metric) if phase == "evaluate" else (row.selected_by,)
         return PlannedRun(*place, json.dumps(chosen | tuned), (*base, f"test={test}"), run_id, digest, needs)
 
     def scored(phase: Phase, points: Sequence[Point]) -> bool:
@@ -177,6 +177,5 @@ def _side(
 
 def score(row: Row, result: Result) -> float:
     """What a trial is ranked by, larger is better; a run that diverged or failed is the worst of all."""
-    name = f"best/{row.select}" if row.model == "best" else row.select
-    found = result.committed["validation"] if result.committed else result.metrics.get(name)
+    found = result.committed["validation"] if result.committed else result.metrics.get(row.selected_by)
     return -math.inf if result.status != "finished" or found is None else row.sign * float(found)

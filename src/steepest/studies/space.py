@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from steepest.errors import ConfigError, shown
-from steepest.search import Dimension, SearchSpace, restricted, sample, search_space
+from steepest.errors import ConfigError, listed, shown
+from steepest.search import LIMITS, Dimension, SearchSpace, restricted, sample, search_space
 from steepest.studies.study import Contender, Row
 from steepest.studies.trials import Point
 
@@ -53,14 +53,26 @@ def space_of(row: Row, contender: Contender) -> Space:
             own = restricted(own, list(keys))
         except ConfigError as error:
             raise ConfigError(f"{where}.keys: {error}") from None
-    ranged = [_ranged(one, contender.ranges.get(one.key)) for one in own.dimensions]
+    searched = {one.key for one in own.dimensions}
+    if unused := [key for key in contender.ranges if key not in searched]:
+        raise ConfigError(f"{where}.ranges: {unused[0]} is not searched; allowed are {listed(searched or ['none'])}.")
+    for key in row.search.choices:
+        if key.removeprefix("optimizer.").partition("[")[0] in {one.partition("[")[0] for one in searched}:
+            raise ConfigError(f"{where}: {key} is a choice of the row and searched as well; allowed is one of both.")
+    ranged = [_ranged(where, one, contender.ranges.get(one.key)) for one in own.dimensions]
     own = replace(own, dimensions=tuple(sorted(ranged, key=lambda one: one.key != "lr")))
     choices = tuple(Dimension(key, "the row", choices=tuple(some)) for key, some in row.search.choices.items())
     return Space(choices, own)
 
 
-def _ranged(dimension: Dimension, bounds: tuple[float, float] | None) -> Dimension:
+def _ranged(where: str, dimension: Dimension, bounds: tuple[float, float] | None) -> Dimension:
     """The dimension within a contender's own range, which is what the contender is: it never widens."""
+    least, most = LIMITS[dimension.scale]
+    if bounds and not least <= bounds[0] < bounds[1] <= most:
+        raise ConfigError(
+            f"{where}.ranges.{dimension.key}={shown(bounds)} is not possible on the scale {dimension.scale}; allowed "
+            f"are numbers from {least:.3g} to {most:.3g}."
+        )
     return replace(dimension, low=bounds[0], high=bounds[1], widen=False) if bounds else dimension
 
 
