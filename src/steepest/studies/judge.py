@@ -106,7 +106,7 @@ def figures(row: Row, evaluated: pd.DataFrame) -> Mapping[str, Any]:
     if row.recommended not in table.index:
         return dict.fromkeys(("value", "low", "high", "n", "best_rival", "rival_value"))
     own = table.loc[row.recommended]
-    rivals = table.drop(index=row.recommended)
+    rivals = table.drop(index=row.recommended).dropna(subset="mean")  # NaN: all its runs have failed
     rival = (row.sign * rivals["mean"]).idxmax() if len(rivals) else None
     return {
         "value": own["mean"],

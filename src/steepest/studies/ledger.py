@@ -137,7 +137,7 @@ def read_csv(file: Path) -> pd.DataFrame:
         ConfigError: a file that is no table.
     """
     try:
-        return pd.read_csv(file, dtype={"run_id": str, "digest": str}, float_precision="round_trip")
+        return pd.read_csv(file, dtype={"run_id": str, "digest": str})
     except ValueError as error:  # pandas' own, and text that is no UTF-8
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"{file} cannot be read ({reason}); allowed is what `reproduce` writes.") from None
