@@ -254,3 +254,19 @@ def test_there_is_no_gain_of_quasi_random_points():
 def test_diverged_trials_are_no_points_of_a_parabola_but_a_gain_may_lie_between():
     tried = [Tried((u,), -((u - 0.6) ** 2)) for u in (0.0, 0.25, 0.5)] + [Tried((0.75,), -INF)]
     assert gain_of_tuning(tried, [LR], "grid") == pytest.approx(0.01)
+
+
+def test_a_curve_that_is_flat_at_its_top_has_little_to_gain_whatever_it_falls_to_far_away():
+    # Adam's learning rates on MovieLens as a study tried them, and minus the error on validation ratings.
+    errors = {
+        1e-5: 1.031,
+        5.62e-5: 1.013,
+        3.16e-4: 0.912,
+        1.78e-3: 0.8409,
+        2.74e-3: 0.8408,
+        4.22e-3: 0.8405,
+        1e-2: 0.8407,
+    }
+    tried = [Tried((math.log10(lr / 1e-5) / 3.0,), -error) for lr, error in errors.items()]
+    assert gain_of_tuning(tried, [LR], "grid") > 0.01  # a parabola through all of them
+    assert gain_of_tuning(tried, [LR], "grid", near=0.015) < 0.001

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from steepest.studies.ledger import COLUMNS, Ledger, as_line
 from steepest.studies.plan import Planned, Side
 from steepest.studies.study import Row, Scale
 from steepest.studies.summary import summary_table
+from steepest.studies.trials import NEAR
 
 SMOKE = "scale=smoke only shows that the machinery runs"
 
@@ -72,7 +74,7 @@ def judge(row: Row, sides: Sequence[Side], results: pd.DataFrame, ledger: Ledger
                 worst=row.worst,
                 margin=row.margin,
                 undertuned={name: edge_of(side) for name, side in mine.items() if side.edges},
-                gains={name: side.gain if comparable(row) else 0.0 for name, side in mine.items()},
+                gains=gains(row, mine, evaluated),
                 obstacles=in_the_way,
                 contenders=mine,
             )
@@ -124,6 +126,14 @@ def table_of(row: Row, evaluated: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=["mean", "low", "high", "n", "diverged"])
     table = summary_table(evaluated, direction=row.direction, worst=row.worst)
     return table.sort_values("mean", ascending=row.direction == "min")
+
+
+def gains(row: Row, mine: Mapping[str, Side], evaluated: pd.DataFrame) -> dict[str, float]:
+    """What finer tuning could give each contender, in the metric's unit; none where another metric ranks trials."""
+    if not comparable(row):
+        return {}
+    deviations = evaluated.groupby("contender").value.std()
+    return {name: side.gain(NEAR * float(deviations.fillna(inf).get(name, inf))) for name, side in mine.items()}
 
 
 def comparable(row: Row) -> bool:

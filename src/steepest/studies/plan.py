@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from steepest.studies.space import Space, space_of, words
@@ -85,8 +86,8 @@ class Side:
     """The trial that is evaluated."""
     edges: dict[str, str] = field(default_factory=dict)
     """Dimensions on whose edge the best still lies with the reserve spent: {"lr": "low"}."""
-    gain: float = 0.0
-    """What a finer search could still find, in units of the selecting metric."""
+    gain: Callable[[float], float] = lambda near: 0.0
+    """What a finer search could still find, in units of the selecting metric: `gain_of_tuning`, given its `near`."""
 
 
 def plan(study: Study, identify: Identify, look: Look) -> Planned:
@@ -169,7 +170,7 @@ def _side(
         chosen = best(tried)
         side.chosen = tried.index(chosen)
         side.edges = edges(tried, dimensions, sampler)
-        side.gain = gain_of_tuning(tried, dimensions, sampler)
+        side.gain = partial(gain_of_tuning, tried, dimensions, sampler)
     winner = tried[side.chosen].point if tried else ()
     side.runs += [planned("evaluate", side.chosen, winner, seed) for seed in row.evaluation_seeds]
     return side

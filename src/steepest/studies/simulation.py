@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from steepest.search import Dimension
 from steepest.studies.settle import CONFIRMED, ON_PAR, REFUTED, settle
 from steepest.studies.tests_of_means import Floats
-from steepest.studies.trials import Tried, best, edges, first_points, gain_of_tuning, reserve_point
+from steepest.studies.trials import NEAR, Tried, best, edges, first_points, gain_of_tuning, reserve_point
 
 GRID = "grid"
 TRIALS, RESERVE, SEEDS = 5, 2, 8
@@ -98,17 +98,20 @@ def row(case: Case, draw: np.random.Generator) -> Outcome:
     """Simulate the search and the evaluation of one row."""
     count = len(case.optima)
     response, common = SHAPES[case.shape], COMMON * draw.normal()
-    found, gains, on_edge = np.empty(count), np.zeros(count), np.zeros(count, bool)
+    found, gains, on_edge, searches = np.empty(count), np.zeros(count), np.zeros(count, bool), []
     for i, optimum in enumerate(draw.uniform(*case.within, size=count)):
 
         def mean(u: float, at: float = optimum, top: float = case.optima[i]) -> float:
             return top + response((u - at) / STEP, case.depth)
 
         tried = search(mean, common, draw)
+        searches.append(tried)
         found[i] = mean(best(tried).point[0])
-        gains[i] = gain_of_tuning(tried, LR, GRID) if case.guarded else 0.0
         on_edge[i] = case.guarded and bool(edges(tried, LR, GRID))
     runs = found[:, None] + COMMON * draw.normal(size=SEEDS) + draw.normal(size=(count, SEEDS))
+    if case.guarded:
+        near = NEAR * runs.std(axis=1, ddof=1)
+        gains = np.array([gain_of_tuning(one, LR, GRID, far) for one, far in zip(searches, near, strict=True)])
     kind = verdict(runs[0] - runs[1:], gains, on_edge, case.margin)
     return Outcome(kind, found)
 

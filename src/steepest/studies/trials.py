@@ -27,6 +27,8 @@ BORDER = 0.05
 """Share of the range that counts as its border, where points are quasi-random."""
 STRIDE = 0.25
 """Share of a range by which quasi-random points widen it, and the width of the box they refine in."""
+NEAREST, NEAR = 5, 15.0
+"""Trials that say what finer tuning could give, and the deviations of a run within which further ones do."""
 HALVINGS = 20
 """How often a step of the grid is halved at most."""
 SAME = 1e-9
@@ -147,13 +149,22 @@ def reserve_point(
     return _of_sobol(tried, dimensions)
 
 
-def gain_of_tuning(tried: Sequence[Tried], dimensions: Sequence[Dimension], sampler: str) -> float:
+def gain_of_tuning(
+    tried: Sequence[Tried], dimensions: Sequence[Dimension], sampler: str, near: float = math.inf
+) -> float:
     """How much better than its best trial a contender may become if it is tuned more finely.
 
-    Parabolas are fitted to the 3, 4, ... all trials nearest to the best that did not diverge, and the highest of their
+    Parabolas are fitted to the 3, 4, ... trials nearest to the best that did not diverge, and the highest of their
     tops within what was tried counts, above the same parabola at the best. Near the best a parabola fits any smooth
-    curve but follows the noise, through all trials it averages that but bends wrongly where the curve is skew or
-    levels off: `steepest.studies.simulation` shows that the one alone is not enough.
+    curve but follows the noise; through more trials it averages that, but bends wrongly where the curve is skew or
+    levels off. So the `NEAREST` trials take part, and others only with scores that are not far from the best:
+    `steepest.studies.simulation` shows that this guards enough, and that all trials would let little be settled.
+
+    Args:
+        tried: all trials of a contender.
+        dimensions: of its space.
+        sampler: the one that the first points came from.
+        near: how far below the best a score may be to take part; `NEAR` deviations of a run, where that is known.
 
     Returns:
         A difference of scores, 0 or more; 0 where it cannot be estimated: no grid, below three trials that did not
@@ -162,8 +173,9 @@ def gain_of_tuning(tried: Sequence[Tried], dimensions: Sequence[Dimension], samp
     finite = [one for one in tried if math.isfinite(one.score)]
     if sampler != "grid" or len(dimensions) != 1 or len(finite) < 3:
         return 0.0
-    u = best(finite).point[0]
+    top, u = best(finite).score, best(finite).point[0]
     finite.sort(key=lambda one: (abs(one.point[0] - u), one.point[0]))
+    finite = finite[:NEAREST] + [one for one in finite[NEAREST:] if one.score >= top - near]
     at = np.array([one.point[0] - u for one in finite])
     height = np.array([one.score for one in finite])
     low, high = (bound(one.point[0] for one in tried) - u for bound in (min, max))
@@ -172,8 +184,8 @@ def gain_of_tuning(tried: Sequence[Tried], dimensions: Sequence[Dimension], samp
         terms = np.vander(at[:nearest], 3)
         bend, slope, _ = np.linalg.lstsq(terms, height[:nearest], rcond=None)[0]
         if bend < 0.0:
-            top = min(max(-slope / (2.0 * bend), low), high)
-            gain = max(gain, float((bend * top + slope) * top))
+            peak = min(max(-slope / (2.0 * bend), low), high)
+            gain = max(gain, float((bend * peak + slope) * peak))
     return gain
 
 
