@@ -25,7 +25,7 @@ MOMENTS = [
 ]
 """Functions before and after whose calls a process may be killed."""
 
-TIMES = {"wall_s", "train/examples_per_s", "row_started", "metrics_bytes"}
+TIMES = {"wall_s", "elapsed_s", "memory_mb", "train/examples_per_s", "row_started", "metrics_bytes"}
 
 
 def run(words, kills=(), runs_dir="runs"):

@@ -37,12 +37,12 @@ def only_section(**options):
 
 
 def test_a_run_is_read_whole():
-    study = {"study": "domains", "scale": "small", "row": "vision", "contender": "adam", "phase": "search", "trial": 3}
+    study = {"name": "domains", "scale": "small", "row": "vision", "contender": "adam", "phase": "search", "trial": 3}
     folder = write_run(RUNS, 1, seed=7, value=0.75, study=study)
     data = load([folder])
     assert tuple(data.runs.columns) == COLUMNS
     [run] = data.runs.to_dict("records")
-    assert {name: run[name] for name in study} == study
+    assert {name: run[{"name": "study"}.get(name, name)] for name in study} == study
     assert (run["run_id"], run["path"], run["seed"], run["status"]) == ("r00000000001", str(folder), 7, "finished")
     assert (run["metric"], run["value"], run["direction"]) == ("val/accuracy", 0.75, "max")
     assert (run["digest"], run["host"], run["opt_steps"], run["memory_mb"]) == ("d1d1d1d1d1d1", "desk", 100, 120)
@@ -227,7 +227,7 @@ def test_a_run_without_a_result_is_shown_with_the_others():
 
 
 def test_a_diverged_run_counts_as_the_worst_where_the_study_names_it():
-    part = {"study": "s", "scale": "small", "row": "r", "phase": "evaluate", "trial": None}
+    part = {"name": "s", "scale": "small", "row": "r", "phase": "evaluate", "trial": None}
     for seed in range(3):
         ours, theirs = {**part, "contender": "adam"}, {**part, "contender": "sgd"}
         write_run(RUNS, seed, seed=seed, value=0.8, study=ours)

@@ -82,7 +82,7 @@ ROWS = [
 
 
 def comparable(runs):
-    frame = runs.runs.sort_values("run_id", ignore_index=True).drop(columns=["path", "metrics", "config", "study"])
+    frame = runs.runs.sort_values("run_id", ignore_index=True).drop(columns=["path", "metrics", "config"])
     return frame.astype(object).where(frame.notna(), None)
 
 

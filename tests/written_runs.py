@@ -80,7 +80,7 @@ def write_study(runs: Path, row="vision", study="domains", seeds=5, trials=6, fi
     """A row of a study: adam, sgd and lion, each with a search and an evaluation; one run of lion's search diverges."""
     number = first
     best = {"adam": 0.9, "sgd": 0.9 - gap, "lion": 0.9 - 2 * gap}
-    part = {"study": study, "scale": "small", "row": row}
+    part = {"name": study, "scale": "small", "row": row}
     for optimizer, top in best.items():
         for trial in range(trials):
             lr = RATES[optimizer] * 10 ** (trial - trials // 2)
