@@ -11,6 +11,12 @@ from steepest.studies.seeds_needed import seeds_needed
 from steepest.studies.simulation import DEPTHS, FIELDS, SHAPES, Case, Outcome, rates, row, settled
 
 REPEATS = 1000
+ABOVE = {
+    ("skew", DEPTHS["very sharp"]): 0.11,
+    ("cliff", DEPTHS["flat"]): 0.065,
+    ("cliff", DEPTHS["medium"]): 0.065,
+}
+"""Where false verdicts against the best possible settings are known to come above 5 %, as the module says."""
 FALSE = [f"false {kind}{where}" for kind in ("confirmed", "refuted", "on par") for where in ("", " at best")]
 
 
@@ -48,8 +54,7 @@ def test_false_verdicts_stay_low_whatever_the_response(shape, depth):
     for field, optima in FIELDS.items():
         found = rates(Case(optima, shape, depth), REPEATS)
         for name in FALSE:
-            # Seven contenders on very skew responses, and flat ones beside a cliff, come a little above 5 %.
-            level = 0.05 if shape == "parabola" or not name.endswith("best") else 0.065
+            level = ABOVE.get((shape, depth), 0.05) if name.endswith("best") else 0.05
             assert at_most(found[name], level), (field, name, found[name])
 
 

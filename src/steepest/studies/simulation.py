@@ -8,10 +8,10 @@ of a run's own noise.
 A verdict is false in one of two senses: against the true means at the settings found, which is what a claim says, or
 against what the contenders reach at their best possible settings, which is what a sceptic wants to know.
 
-False in the first sense was 1 % of 1,000 rows a case at most (in `FIELDS`: neither confirmed nor refuted is true).
-In the second sense it was 4.4 % at most where responses are parabolas or level off, 6.6 % where they are very skew or
-end at a cliff, 6.9 % where flat optima may lie beyond the space, and up to 55 % where the response has a kink that is
-sharp for the grid: nothing in the trials tells of that.
+False in the first sense was 1.0 % of 1,000 rows a case at most (in `FIELDS`: neither confirmed nor refuted is true).
+In the second sense it was 4.6 % at most where responses are parabolas or level off, 6.5 % where they end at a cliff,
+5.5 % where they are skew and 10.9 % where they are skew and very sharp, 6.9 % where flat optima may lie beyond the
+space, and up to 60 % where the response has a kink that is sharp for the grid: nothing in the trials tells of that.
 """
 
 import argparse
