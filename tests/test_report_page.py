@@ -100,6 +100,13 @@ def test_there_is_no_way_to_upload(page, written):
     assert page.get_by_text(re.compile("send to|upload", re.I)).count() == 0
 
 
+def says(page, text):
+    """Wait until the line above the runs says this."""
+    from playwright.sync_api import expect  # an extra, which the fixture looked for
+
+    expect(page.locator("#shown")).to_have_text(text)
+
+
 def test_tables_sort_by_click_and_by_key(page):
     heads = page.locator("#all-runs thead th")
     result = heads.nth(6)
@@ -125,24 +132,24 @@ def test_tables_sort_by_click_and_by_key(page):
 
 
 def test_runs_are_filtered(page):
-    assert page.locator("#shown").inner_text() == "40 of 46 runs shown."
+    says(page, "40 of 46 runs shown.")
     page.get_by_role("searchbox").fill("lr=0.1 sgd")
     assert set(column(page, "all-runs", 3)) == {"sgd"}
     page.get_by_role("searchbox").fill("")
     page.locator("#of-group").select_option("adam")
     page.locator("#of-section").select_option("domains / text / small")
-    assert page.locator("#shown").inner_text() == "7 of 7 runs shown, 46 in all."
+    says(page, "7 of 7 runs shown, 46 in all.")
     page.locator("#of-status").select_option("diverged")
     assert column(page, "all-runs", 1) == []
     page.get_by_role("button", name="Show all").first.click()
-    assert page.locator("#shown").inner_text() == "40 of 46 runs shown."
+    says(page, "40 of 46 runs shown.")
 
 
 def test_every_number_leads_to_its_runs(page):
     link = page.locator("#domains-vision-small-val-accuracy-0 tbody tr", has_text="adam").first.locator("a").first
     link.focus()
     page.keyboard.press("Enter")
-    assert page.locator("#shown").inner_text() == "4 of 4 the runs behind that number shown, 46 in all."
+    says(page, "4 of 4 the runs behind that number shown, 46 in all.")
     assert set(column(page, "all-runs", 3)) == {"adam"}
     assert set(column(page, "all-runs", 6)) == {"evaluate"}
     assert page.evaluate("document.activeElement.id") == "runs"

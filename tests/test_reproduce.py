@@ -13,6 +13,8 @@ import torch
 import yaml
 
 from steepest.cli import main
+from steepest.errors import ConfigError
+from steepest.run_study import alone
 from steepest.runs.folder import RunFolder
 
 STUDY = {
@@ -202,6 +204,24 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path, how):
     found = attempts(tmp_path)
     assert len(found) == 10
     assert all(found[name] == 1 for name in before)
+
+
+def test_a_study_has_one_process_at_a_time_in_a_folder(tmp_path):
+    out = tmp_path / "runs" / "studies" / "toy-smoke"
+    with alone(out):
+        with pytest.raises(ConfigError, match="toy-smoke is in use by this process; allowed is one"), alone(out):
+            pass
+        with alone(out.with_name("toy-small")):
+            pass
+    with alone(out):
+        pass
+
+
+def test_runs_that_cannot_be_written_are_one_sentence(tmp_path):
+    (tmp_path / "runs").write_text("no folder")
+    with pytest.raises(ConfigError, match="paths.runs_dir=.*/runs cannot be written .Not a directory.; allowed"):
+        with alone(tmp_path / "runs" / "studies" / "toy-smoke"):
+            pass
 
 
 @pytest.mark.slow

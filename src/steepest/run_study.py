@@ -1,7 +1,9 @@
 """A study from its claims to its verdicts: plan, bill, launch round by round, judge, write."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from steepest.conclude import conclude
 from steepest.config import compose
 from steepest.errors import ConfigError, shown
 from steepest.launchers.processes import cores
+from steepest.runs.lock import lock
 from steepest.studies import bill as bills
 from steepest.studies.compose import Composer
 from steepest.studies.ledger import Ledger
@@ -69,10 +72,31 @@ def run_study(
         print(f"{len(ledger.stale)} runs are by other source or versions (stale): they are run again.", flush=True)
     if dry_run:
         return
-    with Watch(runs_dir, sum(item.done for item in items), bills.expected_s(items), jobs) as watch:
-        planned = execute(claims, planned, composer, ledger, launch, aside, watch)
+    if publish and not os.access(home, os.W_OK):
+        raise ConfigError(f"publish=true cannot write to {home}; allowed is a checkout that you may write to.")
     out = runs_dir / "studies" / f"{claims.name}-{claims.scale}"
-    conclude(claims, planned, ledger, out, runs_dir, home if publish else None)
+    with alone(out):
+        with Watch(runs_dir, sum(item.done for item in items), bills.expected_s(items), jobs) as watch:
+            planned = execute(claims, planned, composer, ledger, launch, aside, watch)
+        conclude(claims, planned, ledger, out, runs_dir, home if publish else None)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep a second process from the same study, whose runs of this one would be failures to that one.
+
+    Raises:
+        ConfigError: there is one, or the folder cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock(out / "lock"))
+        except OSError as error:
+            raise ConfigError(
+                f"paths.runs_dir={out.parents[1]} cannot be written ({error.strerror}); allowed is a writable folder."
+            ) from None
+        yield
 
 
 def execute(

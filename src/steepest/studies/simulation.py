@@ -10,7 +10,7 @@ against what the contenders reach at their best possible settings, which is what
 
 False in the first sense was 1.0 % of 1,000 rows a case at most (in `FIELDS`: neither confirmed nor refuted is true).
 In the second sense it was 4.6 % at most where responses are parabolas or level off, 6.5 % where they end at a cliff,
-5.5 % where they are skew and 10.9 % where they are skew and very sharp, 6.9 % where flat optima may lie beyond the
+5.5 % where they are skew and 10.9 % where they are skew and very sharp, 7.2 % where flat optima may lie beyond the
 space, and up to 60 % where the response has a kink that is sharp for the grid: nothing in the trials tells of that.
 """
 
