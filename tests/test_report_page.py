@@ -90,6 +90,14 @@ def test_it_renders_all_its_parts(page):
     assert column(page, "verdict-table", 2) == ["✓ confirmed", "= on par"]
 
 
+def test_nothing_moves_when_figures_are_drawn(page):
+    """Readers click while figures below and above come into view and are drawn."""
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.evaluate("all('figure[data-figure]').forEach(draw)")
+    assert page.locator(".plot.js-plotly-plot").count() > 8
+    assert page.evaluate("document.documentElement.scrollHeight") == pytest.approx(height, abs=2)
+
+
 def test_there_is_no_way_to_upload(page, written):
     drawn(page)
     page.locator(".plot").first.hover()

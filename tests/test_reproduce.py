@@ -219,9 +219,9 @@ def test_a_study_has_one_process_at_a_time_in_a_folder(tmp_path):
 
 def test_runs_that_cannot_be_written_are_one_sentence(tmp_path):
     (tmp_path / "runs").write_text("no folder")
-    with pytest.raises(ConfigError, match="paths.runs_dir=.*/runs cannot be written .Not a directory.; allowed"):
-        with alone(tmp_path / "runs" / "studies" / "toy-smoke"):
-            pass
+    wrong = r"paths.runs_dir=.*/runs cannot be written \(Not a directory\); allowed"
+    with pytest.raises(ConfigError, match=wrong), alone(tmp_path / "runs" / "studies" / "toy-smoke"):
+        pass
 
 
 @pytest.mark.slow

@@ -41,17 +41,24 @@ function themed(layout) {
   for (const name of ["xaxis", "yaxis"]) made[name] = { ...axis, ...structuredClone(layout[name] || {}) };
   return made;
 }
-function draw(figure) {
-  const shown = facts.figures[`${figure.dataset.figure}:${kind(figure)}`];
-  const place = one(".plot", figure);
-  if (!shown) return void Plotly.purge(place);
-  const layout = themed(shown.layout);
+const pictured = (figure) => facts.figures[`${figure.dataset.figure}:${kind(figure)}`];
+function room(figure) { // what a figure takes: its legend needs more lines where the page is narrow
+  const shown = pictured(figure);
+  if (!shown) return null;
   const names = shown.data.filter((trace) => trace.name && trace.showlegend !== false).map((trace) => trace.name.length * 7 + 55);
-  const lines = names.length > 1 ? Math.ceil(names.reduce((a, b) => a + b, 0) / Math.max(200, place.clientWidth - 90)) : 0;
-  layout.height = shown.layout.height + 20 * Math.max(0, lines - 1);
-  layout.showlegend = names.length > 1;
-  place.style.height = `${layout.height}px`; // what Plotly takes when the window changes
-  Plotly.react(place, structuredClone(shown.data), layout, config);
+  const width = Math.max(200, one(".plot", figure).clientWidth - 90);
+  const lines = names.length > 1 ? Math.ceil(names.reduce((a, b) => a + b, 0) / width) : 0;
+  return { height: shown.layout.height + 20 * Math.max(0, lines - 1), showlegend: names.length > 1 };
+}
+function reserve(figure, taken) {
+  if (taken) one(".plot", figure).style.height = `${taken.height}px`; // what Plotly takes when the window changes
+}
+function draw(figure) {
+  const place = one(".plot", figure), taken = room(figure);
+  if (!taken) return void Plotly.purge(place);
+  reserve(figure, taken);
+  const { data, layout } = pictured(figure);
+  Plotly.react(place, structuredClone(data), { ...themed(layout), ...taken }, config);
   if (figure.dataset.drawn) return;
   figure.dataset.drawn = "yes";
   place.on("plotly_click", ({ points: [point] }) => {
@@ -64,7 +71,9 @@ const seen = new IntersectionObserver((entries) => entries.forEach((entry) => {
   seen.unobserve(entry.target);
   draw(entry.target);
 }), { rootMargin: "600px" });
-all("figure[data-figure]").forEach((figure) => {
+// All room is measured, then all is reserved, before anything is drawn: nothing moves under the reader's pointer later.
+all("figure[data-figure]").map((figure) => [figure, room(figure)]).forEach(([figure, taken]) => {
+  reserve(figure, taken);
   figure.addEventListener("change", () => draw(figure));
   seen.observe(figure);
 });
