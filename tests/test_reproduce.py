@@ -11,9 +11,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
 
 from steepest.cli import main
 from steepest.errors import ConfigError
+from steepest.hydra_app import quoted
 from steepest.run_study import alone
 from steepest.runs.folder import RunFolder
 
@@ -204,6 +208,11 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path, how):
     found = attempts(tmp_path)
     assert len(found) == 10
     assert all(found[name] == 1 for name in before)
+
+
+@given(st.text(st.sampled_from("a0 ,=:$[]{}\"'\\")))
+def test_quoted_text_is_what_hydra_reads_back(text):
+    assert OverridesParser.create().parse_override(f"a={quoted(text)}").value() == text
 
 
 def test_a_study_has_one_process_at_a_time_in_a_folder(tmp_path):

@@ -40,7 +40,7 @@ def test_false_verdicts_stay_at_5_percent_even_against_the_best_possible_setting
 
 
 @pytest.mark.parametrize("depth", [DEPTHS["flat"], DEPTHS["sharp"]], ids=["flat", "sharp"])
-def test_false_verdicts_stay_at_5_percent_where_optima_lie_beyond_the_space(depth):
+def test_false_verdicts_stay_near_5_percent_where_optima_lie_beyond_the_space(depth):
     for field in ("2, equal", "2, worse by the margin"):
         found = rates(Case(FIELDS[field], depth=depth, within=(-1.0, 2.0)), REPEATS)
         for name in FALSE:

@@ -5,7 +5,6 @@ Hydra imports this file at each start, also for --help: what is heavy is importe
 
 import copy
 import math
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -108,6 +107,7 @@ class IsolatedLauncher(Launcher):
 
         One that names no threads gets its share of the cores, as an override, so that its id says it.
         """
+        from steepest.hydra_app import quoted
         from steepest.launchers.processes import Job
 
         accelerator, devices = config.trainer.accelerator, config.trainer.devices
@@ -123,7 +123,7 @@ class IsolatedLauncher(Launcher):
         if config.hydra.job.config_name != "config":
             flags.append(f"--config-name={config.hydra.job.config_name}")
         number, place = config.hydra.job.num, _place(config)
-        own = [f"hydra.run.dir={_quoted(place)}", f"hydra.job.num={number}", f"hydra.job.id={number}"]
+        own = [f"hydra.run.dir={quoted(place)}", f"hydra.job.num={number}", f"hydra.job.id={number}"]
         words = [*flags, *of_hydra, *given.task]
         return Job(train_alone, [words, own], log=self._log(number), gpus=0 if on_cpu else devices)
 
@@ -208,8 +208,3 @@ def _returned(config: DictConfig, job: "Job", outcome: "Outcome") -> JobReturn:
         where = f"job {config.hydra.job.num}: {' '.join(returned.overrides or [])}; see {job.log}"
         returned.return_value = kind(f"{why(outcome)} ({where})")
     return returned
-
-
-def _quoted(text: str) -> str:
-    """The text as a quoted value of an override."""
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"

@@ -3,7 +3,7 @@
 import re
 
 from steepest.errors import ConfigError, did_you_mean, listed, near, shown
-from steepest.hydra_app import train
+from steepest.hydra_app import quoted, train
 from steepest.studies.study import SCALES, load_study, studies, study_file
 
 OPTIONS = {
@@ -81,11 +81,6 @@ def parsed(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
 def names(rows: str) -> list[str]:
     """The names of rows, with brackets around them or without."""
     return [name.strip() for name in rows.removeprefix("[").removesuffix("]").split(",")]
-
-
-def quoted(text: str) -> str:
-    """Text as Hydra reads it back."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def usage() -> str:

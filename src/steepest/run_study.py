@@ -10,6 +10,7 @@ from typing import Any
 from steepest.conclude import conclude
 from steepest.config import compose
 from steepest.errors import ConfigError, shown
+from steepest.hydra_app import quoted
 from steepest.launchers.processes import cores
 from steepest.runs.lock import lock
 from steepest.studies import bill as bills
@@ -129,14 +130,9 @@ def missing(planned: Planned, ledger: Ledger) -> list[PlannedRun]:
 
 def words_of(run: PlannedRun, ledger: Ledger, aside: Sequence[str]) -> list[str]:
     """The overrides of a job."""
-    label = ", ".join(f"{key}: {quoted(value)}" for key, value in run.label.items())
+    label = ", ".join(f"{key}: {quoted(of) if isinstance(of, str) else of}" for key, of in run.label.items())
     force = ["force=true"] if run.run_id in ledger.stale else []
     return [*run.overrides, *aside, f"study={{{label}}}", *force]
-
-
-def quoted(value: Any) -> str:
-    """A value as Hydra reads it back: a contender may be called null, and a folder 2026."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if isinstance(value, str) else str(value)
 
 
 def why_of(job: Any) -> str:
