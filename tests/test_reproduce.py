@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steepest.cli import main
+from steepest.config import quoted
 from steepest.errors import ConfigError
-from steepest.hydra_app import quoted
 from steepest.run_study import alone
 from steepest.runs.folder import RunFolder
 

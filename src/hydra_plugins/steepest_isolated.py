@@ -3,25 +3,17 @@
 Hydra imports this file at each start, also for --help: what is heavy is imported where it is used.
 """
 
-import copy
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
 from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-
-if TYPE_CHECKING:
-    from steepest.launchers.processes import Job, Outcome
-
-OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep.", "hydra.mode")
-"""Beginnings of overrides that a job alone has no use for."""
+from omegaconf import DictConfig, OmegaConf
 
 
 class IsolatedLauncher(Launcher):
@@ -61,71 +53,59 @@ class IsolatedLauncher(Launcher):
             refuse("grace_s", self.grace_s, "a number above 0")
         self.config, self.hydra_context = config, hydra_context
 
+    def given(self, config: Mapping[str, Any]) -> list[str]:
+        """Overrides that a job gets from here: one that names no threads gets its share of the cores.
+
+        Args:
+            config: the job's, without `hydra`.
+        """
+        from steepest.launchers.processes import cores
+
+        if config["threads"] is not None:
+            return []
+        share = cores() // self._at_once()
+        return [f"threads={max(1, share // (_devices(config) if _on_cpu(config) else 1))}"]
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run jobs with these overrides; see Hydra's launchers."""
-        from steepest.launchers import lines, processes, server
+        from steepest.launchers import lines, processes, server, sweep_job
         from steepest.launchers.processes import Job
         from steepest.runs.identity import targets
 
+        assert self.hydra_context is not None
+        context, place = self.hydra_context, Path(str(self.config.hydra.sweep.dir))
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
         named = set(targets(OmegaConf.to_container(self.config, resolve=False)))
         server.start_server(sorted(name for name in named if name.startswith("steepest.")))
-        gpus = processes.gpus()
-        at_once = self.n_jobs or len(gpus) or processes.cores()
+        at_once = self._at_once()
         begun: list[tuple[DictConfig, Job]] = []
 
         def jobs() -> Iterator[Job]:
             for number, overrides in enumerate(job_overrides, initial_job_idx):  # one by one: composing takes time
-                config = self._composed(overrides, number)
-                begun.append((config, self._job(config, processes.cores() // at_once, bool(gpus))))
+                config = sweep_job.composed(context, self.config, overrides, number)
+                sweep_job.give(config, self.given(config))
+                words, own = sweep_job.words_of(config), sweep_job.own_words(config)
+                gpus = 0 if _on_cpu(config) else _devices(config)
+                begun.append((config, Job(train_alone, [words, own], sweep_job.log_of(place, number), gpus=gpus)))
                 yield begun[-1][1]
 
         listener: processes.Listener = processes.unheard
         if self.verbose:
             count = len(job_overrides)
             names = lines.distinct(initial_job_idx, [filter_overrides(each) for each in job_overrides])
-            listener = lines.JobLines(names, [self._log(initial_job_idx + i) for i in range(count)])
+            listener = lines.JobLines(names, [sweep_job.log_of(place, initial_job_idx + i) for i in range(count)])
             print(f"{count} jobs, {min(at_once, count)} at a time", flush=True)
-        outcomes = processes.run_jobs(jobs(), at_once, self.timeout_s, listener, gpus, self.grace_s)
-        return [_returned(*job, outcome) for job, outcome in zip(begun, outcomes, strict=True)]
+        outcomes = processes.run_jobs(jobs(), at_once, self.timeout_s, listener, processes.gpus(), self.grace_s)
+        return [
+            sweep_job.returned(config, job.log, outcome) for (config, job), outcome in zip(begun, outcomes, strict=True)
+        ]
 
-    def _log(self, number: int) -> Path:
-        return Path(str(self.config.hydra.sweep.dir), f"job-{number}.log")
+    def _at_once(self) -> int:
+        from steepest.launchers import processes
 
-    def _composed(self, overrides: Sequence[str], number: int) -> DictConfig:
-        """The configuration of a job, as Hydra's launchers compose it."""
-        assert self.hydra_context is not None
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
-        return config
-
-    def _job(self, config: DictConfig, share: int, any_gpu: bool) -> "Job":
-        """The job of a configuration.
-
-        One that names no threads gets its share of the cores, as an override, so that its id says it.
-        """
-        from steepest.hydra_app import quoted
-        from steepest.launchers.processes import Job
-
-        accelerator, devices = config.trainer.accelerator, config.trainer.devices
-        devices = devices if type(devices) is int and devices > 0 else 1  # what is wrong the job says
-        on_cpu = accelerator == "cpu" or (accelerator == "auto" and not any_gpu)
-        if config.threads is None:
-            config.threads = max(1, share // (devices if on_cpu else 1))
-            config.hydra.overrides.task.append(f"threads={config.threads}")
-        given = _overrides(config)
-        of_hydra = [word for word in given.hydra if not word.lstrip("+~").startswith(OF_THE_SWEEP)]
-        sources = config.hydra.runtime.config_sources
-        flags = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
-        if config.hydra.job.config_name != "config":
-            flags.append(f"--config-name={config.hydra.job.config_name}")
-        number, place = config.hydra.job.num, _place(config)
-        own = [f"hydra.run.dir={quoted(place)}", f"hydra.job.num={number}", f"hydra.job.id={number}"]
-        words = [*flags, *of_hydra, *given.task]
-        return Job(train_alone, [words, own], log=self._log(number), gpus=0 if on_cpu else devices)
+        return self.n_jobs or len(processes.gpus()) or processes.cores()
 
 
 class KeptValue(Callback):
@@ -161,50 +141,13 @@ def _is_positive(value: object) -> bool:
     return type(value) in (int, float) and 0 < value < math.inf  # type: ignore[operator]
 
 
-class _Overrides(NamedTuple):
-    hydra: list[str]
-    task: list[str]
+def _devices(config: Mapping[str, Any]) -> int:
+    devices = config["trainer"]["devices"]
+    return devices if type(devices) is int and devices > 0 else 1  # what is wrong the job says
 
 
-def _overrides(config: DictConfig) -> _Overrides:
-    """The overrides of a job as they were written: reading them one by one would resolve their interpolations."""
-    given: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
-    return _Overrides(given["hydra"], given["task"])
+def _on_cpu(config: Mapping[str, Any]) -> bool:
+    from steepest.launchers.processes import gpus
 
-
-def _place(config: DictConfig) -> str:
-    """The folder of a job in its sweep; it may refer to the job's number and overrides."""
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)
-    try:
-        place = str(Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)))
-        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-            config.hydra.runtime.output_dir = str(Path(place).absolute())
-        return place
-    finally:
-        HydraConfig.instance().cfg = before
-
-
-def _returned(config: DictConfig, job: "Job", outcome: "Outcome") -> JobReturn:
-    """What Hydra wants to know of a job."""
-    from steepest.errors import ConfigError
-    from steepest.launchers.lines import MISTAKE, why
-    from steepest.launchers.processes import JobFailed
-
-    of_the_task = copy.deepcopy(config)
-    with open_dict(of_the_task):
-        del of_the_task["hydra"]
-    returned = JobReturn(
-        overrides=_overrides(config).task,
-        cfg=of_the_task,
-        hydra_cfg=OmegaConf.masked_copy(config, "hydra"),
-        working_dir=str(Path.cwd()),
-        task_name=config.hydra.job.name,
-        status=JobStatus.FAILED if outcome.reason else JobStatus.COMPLETED,
-    )
-    returned.return_value = outcome.value
-    if outcome.reason:
-        kind = ConfigError if outcome.exit_code == MISTAKE else JobFailed
-        where = f"job {config.hydra.job.num}: {' '.join(returned.overrides or [])}; see {job.log}"
-        returned.return_value = kind(f"{why(outcome)} ({where})")
-    return returned
+    accelerator = config["trainer"]["accelerator"]
+    return accelerator == "cpu" or (accelerator == "auto" and not gpus())

@@ -1,5 +1,6 @@
 """Where the configuration lives, and how one is composed outside the command line."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,3 +53,11 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
+
+
+def quoted(text: str) -> str:
+    """Text as Hydra reads it back, whatever it says: a contender may be called null, and a folder 2026.
+
+    Hydra takes backslashes for what they are but before a quote and at the end.
+    """
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"

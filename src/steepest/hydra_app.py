@@ -5,7 +5,6 @@ import contextlib
 import io
 import math
 import os
-import re
 import sys
 from collections.abc import Iterator
 
@@ -57,14 +56,6 @@ def train(arguments: list[str]) -> int:
     with help_of_a_run() if {"-h", "--help"} & set(words) else contextlib.nullcontext():
         run()
     return 2 if mistakes else 0
-
-
-def quoted(text: str) -> str:
-    """Text as Hydra reads it back, whatever it says: a contender may be called null, and a folder 2026.
-
-    Hydra takes backslashes for what they are but before a quote and at the end.
-    """
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
 
 
 @contextlib.contextmanager

@@ -2,8 +2,9 @@
 
 import re
 
+from steepest.config import quoted
 from steepest.errors import ConfigError, did_you_mean, listed, near, shown
-from steepest.hydra_app import quoted, train
+from steepest.hydra_app import train
 from steepest.studies.study import SCALES, load_study, studies, study_file
 
 OPTIONS = {

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from steepest.conclude import conclude
-from steepest.config import compose
+from steepest.config import compose, quoted
 from steepest.errors import ConfigError, shown
-from steepest.hydra_app import quoted
 from steepest.launchers.processes import cores
 from steepest.runs.lock import lock
 from steepest.studies import bill as bills

@@ -1,0 +1,104 @@
+"""A job of a sweep, as every launcher of ours knows it: its configuration, the command line that does the same alone,
+its place in the sweep, and what Hydra is told of its end. This module imports no torch.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from steepest.config import quoted
+from steepest.errors import ConfigError
+from steepest.launchers.lines import MISTAKE, why
+from steepest.launchers.processes import JobFailed, Outcome
+
+OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep.", "hydra.mode")
+"""Beginnings of overrides that a job alone has no use for."""
+
+
+class Overrides(NamedTuple):
+    """The overrides of a job as they were written: reading them one by one would resolve their interpolations."""
+
+    hydra: list[str]
+    task: list[str]
+
+
+def overrides_of(config: DictConfig) -> Overrides:
+    """The overrides that a job was composed with."""
+    given: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    return Overrides(given["hydra"], given["task"])
+
+
+def composed(context: HydraContext, sweep: DictConfig, overrides: Sequence[str], number: int) -> DictConfig:
+    """The configuration of a job, `hydra` included, as Hydra's launchers compose it."""
+    config = context.config_loader.load_sweep_config(sweep, list(overrides))
+    with open_dict(config):
+        config.hydra.job.id = config.hydra.job.num = number
+    return config
+
+
+def give(config: DictConfig, words: Sequence[str]) -> None:
+    """Add what a launcher gives to a job, as overrides, so that the run's id says it; in place."""
+    config.merge_with_dotlist([*words])
+    config.hydra.overrides.task.extend(words)
+
+
+def words_of(config: DictConfig) -> list[str]:
+    """The arguments of a `steepest train` command that does alone what the job does in its sweep."""
+    given = overrides_of(config)
+    of_hydra = [word for word in given.hydra if not word.lstrip("+~").startswith(OF_THE_SWEEP)]
+    sources = config.hydra.runtime.config_sources
+    flags = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
+    if config.hydra.job.config_name != "config":
+        flags.append(f"--config-name={config.hydra.job.config_name}")
+    return [*flags, *of_hydra, *given.task]
+
+
+def own_words(config: DictConfig) -> list[str]:
+    """Further arguments, which only say where in its sweep the job is."""
+    number = config.hydra.job.num
+    return [f"hydra.run.dir={quoted(_place(config))}", f"hydra.job.num={number}", f"hydra.job.id={number}"]
+
+
+def log_of(sweep_dir: str | Path, number: int) -> Path:
+    """The file of what a job prints."""
+    return Path(sweep_dir, f"job-{number}.log")
+
+
+def returned(config: DictConfig, log: Path, outcome: Outcome) -> JobReturn:
+    """What Hydra wants to know of a job that has ended."""
+    of_the_task = copy.deepcopy(config)
+    with open_dict(of_the_task):
+        del of_the_task["hydra"]
+    answer = JobReturn(
+        overrides=overrides_of(config).task,
+        cfg=of_the_task,
+        hydra_cfg=OmegaConf.masked_copy(config, "hydra"),
+        working_dir=str(Path.cwd()),
+        task_name=config.hydra.job.name,
+        status=JobStatus.FAILED if outcome.reason else JobStatus.COMPLETED,
+    )
+    answer.return_value = outcome.value
+    if outcome.reason:
+        kind = ConfigError if outcome.exit_code == MISTAKE else JobFailed
+        where = f"job {config.hydra.job.num}: {' '.join(answer.overrides or [])}; see {log}"
+        answer.return_value = kind(f"{why(outcome)} ({where})")
+    return answer
+
+
+def _place(config: DictConfig) -> str:
+    """The folder of a job in its sweep; it may refer to the job's number and overrides."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        place = str(Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)))
+        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+            config.hydra.runtime.output_dir = str(Path(place).absolute())
+        return place
+    finally:
+        HydraConfig.instance().cfg = before
