@@ -25,6 +25,7 @@ from steepest.callbacks.interruption import Interruption
 from steepest.callbacks.norms import Norms
 from steepest.callbacks.recorder import Recorder
 from steepest.config import resolved
+from steepest.launchers import xla
 from steepest.routing.assignment import summary as summary_of
 from steepest.runs.checkpoint import AtomicCheckpointIO
 from steepest.runs.folder import Diverged, Preempted, RunFolder
@@ -58,8 +59,9 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
     automatic = parts.task.automatic_optimization
     accumulate = parts.plan.accumulate if automatic else 1
     strategy = build(cfg.trainer.strategy) if OmegaConf.is_config(cfg.trainer.strategy) else cfg.trainer.strategy
+    on_xla = cfg.trainer.accelerator == "tpu"
     trainer = pl.Trainer(
-        accelerator=cfg.trainer.accelerator,
+        accelerator=xla.OneDevice() if on_xla else cfg.trainer.accelerator,
         devices=cfg.trainer.devices,
         num_nodes=cfg.trainer.num_nodes,
         strategy=strategy,
@@ -80,7 +82,7 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
         ],
         # Under SLURM too: Lightning's own handling saves in the middle of a backward pass and requeues by itself.
         plugins=[
-            AtomicCheckpointIO(cfg.checkpoint.keep),
+            (xla.Checkpoints if on_xla else AtomicCheckpointIO)(cfg.checkpoint.keep),
             *([LightningEnvironment()] if SLURMEnvironment.detect() else []),
         ],
         default_root_dir=folder.path,

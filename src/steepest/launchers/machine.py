@@ -1,11 +1,10 @@
 """What this machine can run, told before anything is built."""
 
-import importlib.util
-
 import torch
 from omegaconf import DictConfig
 
 from steepest.errors import ConfigError
+from steepest.launchers import tpu
 from steepest.launchers.processes import cores
 
 
@@ -25,8 +24,8 @@ def settle(cfg: DictConfig) -> None:
             f"{chosen} asks for {trainer.devices} GPU(s), and this machine has {torch.cuda.device_count()}; "
             "allowed here are trainer=cpu, trainer=ddp_cpu and fewer trainer.devices."
         )
-    if trainer.accelerator == "tpu" and importlib.util.find_spec("torch_xla") is None:
-        raise ConfigError(f"{chosen} needs a TPU and torch_xla, which is not installed; allowed here is trainer=cpu.")
+    if trainer.accelerator == "tpu":
+        tpu.require(chosen, trainer.devices)
     if trainer.accelerator == "cpu" and trainer.devices > cores():
         raise ConfigError(f"trainer.devices={trainer.devices} exceeds the cores; allowed here is up to {cores()}.")
     if cfg.precision.needs_cuda and trainer.accelerator != "gpu":
