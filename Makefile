@@ -3,7 +3,7 @@ PYTHON_FILES := src scripts tests train.py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test goals lint format bench data preview conformance wheel clean
+.PHONY: help train test slurm goals lint format bench data preview conformance wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -16,6 +16,9 @@ train: .venv/.ready ## train a network (ARGS="group=value key=value ...")
 
 test: .venv/.ready-dev ## run the tests on all cores
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+slurm: .venv/.ready-dev ## run the tests on a real SLURM cluster on this machine
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm -n 2 --dist loadfile $(ARGS) tests/slurm
 
 goals: .venv/.ready-dev ## train to the README's figures on real data, one after the other (an hour or two)
 	@$(BIN)/python -m pytest -m goal -x -v $(ARGS) tests/test_goals.py
