@@ -130,10 +130,20 @@ def require_devices(task: Any, cfg: DictConfig) -> None:
     devices, chosen = world_size(cfg), f"trainer={cfg.choices.trainer} with task={cfg.choices.task}"
     if devices > 1 and getattr(task, "one_device", False):
         raise ConfigError(f"{chosen} is not possible on {devices} devices; allowed is one.")
+    if cfg.trainer.get("sync_batchnorm") and cfg.trainer.accelerator != "gpu" and normalises_batches(task):
+        raise ConfigError(
+            f"trainer.sync_batchnorm=true with model={cfg.choices.model} is not possible on {cfg.trainer.accelerator}, "
+            "since torch has no such batch normalisation there; allowed are false, and models without."
+        )
     if OmegaConf.is_config(cfg.trainer.strategy) and type(task).configure_model is pl.LightningModule.configure_model:
         raise ConfigError(
             f"{chosen} is not possible, since it does not shard its model; allowed are ddp and one device."
         )
+
+
+def normalises_batches(task: nn.Module) -> bool:
+    """Whether a layer takes means over a batch."""
+    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in task.modules())
 
 
 def learning_rate(optimizer: DictConfig, path: str = "optimizer") -> float:

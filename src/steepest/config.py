@@ -42,10 +42,19 @@ def with_choices(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
 TUNED = {"true": "${experiment}-${optimizer}", "false": "none"}
 
 
+SHORT = {"devices": "trainer.devices", "nodes": "trainer.num_nodes"}
+"""Words of the command line for keys that are long to type."""
+
+
 def spelled_out(override: str) -> str:
-    """`tuned=true` as Hydra wants it: the name of a value of the group, that of the experiment and the optimizer."""
-    key, _, values = override.partition("=")
-    return f"tuned={','.join(TUNED.get(value, value) for value in values.split(','))}" if key == "tuned" else override
+    """A word of the command line as Hydra wants it: `devices=2` with its whole key, and of `tuned=true` the value.
+
+    That is the name of a value of the group `tuned`, those of the experiment and the optimizer.
+    """
+    key, equals, values = override.partition("=")
+    if key == "tuned":
+        return f"tuned={','.join(TUNED.get(value, value) for value in values.split(','))}"
+    return f"{SHORT.get(key, key)}{equals}{values}"
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

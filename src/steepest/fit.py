@@ -85,7 +85,8 @@ def fit(parts: Parts, cfg: DictConfig, folder: RunFolder) -> None:
             (xla.Checkpoints if on_xla else AtomicCheckpointIO)(cfg.checkpoint.keep),
             *([LightningEnvironment()] if SLURMEnvironment.detect() else []),
         ],
-        default_root_dir=folder.path,
+        default_root_dir=folder.path / "none",  # there never is one: under SLURM an hpc_ckpt there would be loaded
+        sync_batchnorm=cfg.trainer.get("sync_batchnorm", False),
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,

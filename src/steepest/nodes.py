@@ -121,10 +121,11 @@ class Trainer(Node):
 
     accelerator: Literal["auto", "cpu", "gpu", "tpu"] = Field(description="auto, cpu, gpu or tpu")
     devices: int = Field(ge=1, description="an integer of 1 or more")
-    num_nodes: Literal[1] = Field(description="1 in this version")
+    num_nodes: int = Field(ge=1, description="an integer of 1 or more")
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] | Part = Field(
         description="auto, ddp, ddp_find_unused_parameters_true or a mapping with _target_"
     )
+    sync_batchnorm: bool = Field(default=False, description="true or false")
     refuses: list[str] = Field(description="a list of Lightning's names of precisions")
 
 

@@ -16,24 +16,28 @@ from steepest.assemble import assemble
 from steepest.config import resolved
 from steepest.errors import ConfigError
 from steepest.fit import fit
-from steepest.launchers.machine import ranks, settle
+from steepest.launchers.group import Group, group_of
+from steepest.launchers.machine import ranks, settle, spreads
 from steepest.launchers.ranks import run_ranks
+from steepest.launchers.server import start_server
+from steepest.rank import train_rank
 from steepest.routing.assignment import as_csv
 from steepest.routing.assignment import show as show_assignment
 from steepest.runs.checkpoint import Position, newest
 from steepest.runs.closing import show
 from steepest.runs.files import write_atomically
-from steepest.runs.folder import RunFolder
-from steepest.runs.identity import run_id, source_digest, versions
+from steepest.runs.folder import Diverged, Preempted, RunFolder
+from steepest.runs.headline import Headline
+from steepest.runs.identity import identify, source_digest, versions
 from steepest.runs.lock import taken
 from steepest.runs.log import logging_aside
-from steepest.runs.weights import checkpoint_of, weights_digest
 
 
 def train(cfg: DictConfig) -> float:
     """Train what the configuration says and return the headline (NaN: diverged).
 
-    A run that has come to its end is not run again, and one that was cut off goes on; `force` begins anew.
+    A run that has come to its end is not run again, and one that was cut off goes on; `force` begins anew. Of a run on
+    several nodes the first holds the folder; the others only train (and return NaN).
 
     Raises:
         ConfigError: before any training, for what the user can mend.
@@ -44,6 +48,11 @@ def train(cfg: DictConfig) -> float:
     build.check(cfg)
     digest = source_digest(config)
     folder = RunFolder(Path(cfg.paths.runs_dir) / name)
+    group = group_of(cfg)
+    if spreads(cfg):
+        start_server()  # it imports while the data are read here
+    if group.node:
+        return follow(cfg, folder, group)
     if folder.running:  # told before data are read; the lock below is what keeps two apart
         raise ConfigError(taken(folder.path / "lock"))
     if folder.has_result and not cfg.force:
@@ -53,21 +62,41 @@ def train(cfg: DictConfig) -> float:
         with folder.held():
             if folder.has_result and not cfg.force:  # by a process that was faster
                 return again(folder, digest)
-            begin(cfg, folder, digest)
+            begin(cfg, folder, digest, group)
             write_atomically(folder.path / "parameters.csv", lambda file: file.write(as_csv(parts.assignment).encode()))
             show_assignment(parts.assignment)
             log_to(folder.log_file)
             with telling(folder), folder.attempt():
-                if ranks(cfg) > 1:
+                if spreads(cfg):
                     del parts  # each rank builds its own
-                    run_ranks(folder, ranks(cfg))
+                    run_ranks(folder, train_rank, ranks(cfg), group)
                 else:
                     fit(parts, cfg, folder)
         show(folder)
     return headline(folder)
 
 
-def begin(cfg: DictConfig, folder: RunFolder, digest: str) -> None:
+def follow(cfg: DictConfig, folder: RunFolder, group: Group) -> float:
+    """Train as a further node of a run, whose first one holds the folder and says how the run ends.
+
+    Raises:
+        ConfigError: the first node does not begin.
+    """
+    if folder.has_result and not cfg.force:
+        return math.nan
+    with logging_aside(), terminable():
+        assemble(cfg)  # what this node lacks is told by this node
+        group.wait_for_first(folder)
+        try:
+            run_ranks(folder, train_rank, ranks(cfg), group)
+        except Diverged:
+            pass
+        except Preempted as stop:
+            raise SystemExit(stop.code) from None
+    return math.nan
+
+
+def begin(cfg: DictConfig, folder: RunFolder, digest: str, group: Group) -> None:
     """Let a new attempt begin in the folder, or the one that was cut off go on."""
     status = folder.status
     position = Position(None, 0, 0, [])
@@ -75,8 +104,9 @@ def begin(cfg: DictConfig, folder: RunFolder, digest: str) -> None:
         position = newest(folder)
     attempt = status["attempt"] if goes_on else folder.next_attempt
     cfg.run = describe(cfg, folder, attempt, position)
+    record = {"slurm_step": group.step} if group.step else {}
     if goes_on:
-        folder.go_on(resolved(cfg), position.opt_step, position.metrics_bytes)
+        folder.go_on(resolved(cfg), position.opt_step, position.metrics_bytes, **record)
         for remark in position.remarks:
             print(f"{cfg.run.name}: {remark}; an older checkpoint is used.", flush=True)
         print(f"{cfg.run.name}: was cut off, goes on after step {position.opt_step:,}", flush=True)
@@ -84,7 +114,7 @@ def begin(cfg: DictConfig, folder: RunFolder, digest: str) -> None:
         if status:
             why = "force=true" if cfg.force else "it was cut off, and the source or the versions have changed since"
             print(f"{cfg.run.name}: attempt {status['attempt']} is set aside ({why})", flush=True)
-        folder.begin(resolved(cfg), run_id=folder.path.name, source_digest=digest, versions=versions())
+        folder.begin(resolved(cfg), run_id=folder.path.name, source_digest=digest, versions=versions(), **record)
 
 
 def again(folder: RunFolder, digest: str) -> float:
@@ -95,10 +125,11 @@ def again(folder: RunFolder, digest: str) -> float:
     return headline(folder)
 
 
-def headline(folder: RunFolder) -> float:
+def headline(folder: RunFolder) -> Headline:
     """The value of the run's one metric; NaN for a run that diverged."""
-    value = folder.summary["headline"]["value"]
-    return math.nan if value is None else value
+    found = folder.summary["headline"]
+    value = math.nan if found["value"] is None else found["value"]
+    return Headline.of(value, found["metric"], found["direction"])
 
 
 @contextmanager
@@ -134,14 +165,6 @@ def settled(cfg: DictConfig) -> tuple[dict[str, Any], str]:
     cfg.paths.data_dir = str(Path(cfg.paths.data_dir).absolute())  # so that the run finds its data from any folder
     config = resolved(cfg)
     return config, identify(config)
-
-
-def identify(config: dict[str, Any]) -> str:
-    """The run's id; weights to start from count by their content, not by their path."""
-    start = config["init_from"]
-    if start:
-        start = weights_digest(checkpoint_of(start, config["paths"]["runs_dir"]))
-    return run_id({**config, "init_from": start})
 
 
 def describe(cfg: DictConfig, folder: RunFolder, attempt: int, position: Position) -> dict[str, Any]:

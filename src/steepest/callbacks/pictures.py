@@ -38,7 +38,7 @@ class Pictures(pl.Callback):
 
 def draw(trainer: pl.Trainer, task: Any, own: bool) -> None:
     """Draw all pictures and give them to the loggers; `own`: those of the task, too."""
-    folder = RunFolder(Path(trainer.default_root_dir))
+    folder = RunFolder(Path(trainer.default_root_dir).parent)
     rows = folder.rows()
     found = {
         "curves": attempt("drawing curves", training_curves, rows, task.headline),

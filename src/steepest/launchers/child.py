@@ -13,13 +13,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-GROUP = ("WORLD_SIZE", "NODE_RANK", "MASTER_", "ROLE_", "OMPI_", "PMI_", "PMIX_")
-"""Beginnings of environment variables that make a process part of a group, beside ranks.FOREIGN."""
+from steepest.launchers.server import BLOCKED, share_server
+
+GROUP = ("SLURM_", "PMI_", "PMIX_", "OMPI_", "TORCHELASTIC_", "PL_")
+GROUP += ("MASTER_", "WORLD_SIZE", "RANK", "LOCAL_", "GROUP_RANK", "NODE_RANK", "ROLE_")
+"""Beginnings of environment variables that make a process part of a group."""
 
 
 @dataclass(frozen=True)
@@ -29,36 +32,56 @@ class Message:
     Args:
         value: what its function returned.
         error: the exception that ended it, as one line.
+        traceback: of that exception.
         cannot_start: why no job can begin here.
         memory_mb: its largest resident memory, in MB.
+        at: when, in seconds of a clock that the processes of a machine share.
     """
 
     value: Any = None
     error: str | None = None
+    traceback: str | None = None
     cannot_start: str | None = None
     memory_mb: float | None = None
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a job's process is given beside the job; folders as absolute paths, `grace_s` in seconds."""
+    """What a job's process is given beside the job.
+
+    Args:
+        log: the file that takes what it prints, as an absolute path.
+        output: where its standard output goes instead.
+        folder: it works there; an absolute path.
+        environment: of the process that started it.
+        own: variables of its own.
+        threads: torch's.
+        preload: what the server should have imported.
+        orphan_s: seconds from that process' death to the job's end.
+    """
 
     log: Path
+    output: Connection | None
     folder: Path
     environment: Mapping[str, str]
+    own: Mapping[str, str]
     threads: int | None
     preload: Sequence[str]
-    grace_s: float
+    orphan_s: float
 
 
 def run(connection: Connection, function: Callable[..., Any], arguments: Sequence[Any], setting: Setting) -> None:
     """Call the function in this process, which nothing of earlier jobs has touched, and tell what came of it."""
     os.setsid()  # a group of its own, loader workers and ranks included: it can be ended whole
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores and blocks it
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    write_to(setting.log)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
+    for number in (signal.SIGUSR1, signal.SIGUSR2):  # batch schedulers warn all processes; who started this one acts
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
+    share_server()
+    write_to(setting.log, setting.output)
     faulthandler.enable()
-    threading.Thread(target=end_with_parent, args=[setting.grace_s], daemon=True).start()
+    threading.Thread(target=end_with_parent, args=[setting.orphan_s], daemon=True).start()
     atexit._clear()  # what the server's modules registered is the server's; the job's own runs below
     try:
         for name in setting.preload:  # nothing to do, unless the server failed at it, which it does in silence
@@ -75,28 +98,28 @@ def run(connection: Connection, function: Callable[..., Any], arguments: Sequenc
         raise
     except BaseException as error:
         traceback.print_exc()
-        connection.send(Message(error=" ".join(f"{type(error).__name__}: {error}".split()), memory_mb=memory_mb()))
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        connection.send(Message(error=said, traceback=traceback.format_exc(), memory_mb=memory_mb()))
         sys.exit(1)
     finally:
         atexit._run_exitfuncs()  # a process of multiprocessing leaves them out
 
 
-def write_to(log: Path) -> None:
-    """Send all that this process and its children print to the end of a file."""
+def write_to(log: Path, output: Connection | None) -> None:
+    """Send all that this process and its children print to the end of a file, or what is no error to `output`."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(file, stream.fileno())
+    for stream, place in ((sys.stdout, output.fileno() if output else file), (sys.stderr, file)):
+        os.dup2(place, stream.fileno())
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.close(file)
 
 
 def prepare(setting: Setting) -> None:
     """Give this process the folder, the environment and the threads of its job."""
-    from steepest.launchers.ranks import FOREIGN  # torch is here by now
-
     os.chdir(setting.folder)
     os.environ.clear()
-    os.environ.update((k, v) for k, v in setting.environment.items() if not k.startswith((*FOREIGN, *GROUP)))
+    os.environ.update((k, v) for k, v in setting.environment.items() if not k.startswith(GROUP))
+    os.environ.update(setting.own)
     import numpy as np
     import torch
 
@@ -111,13 +134,13 @@ def memory_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
-def end_with_parent(grace_s: float) -> None:
-    """When the process that started this one is gone, end as at SIGTERM, and after `grace_s` seconds in any case."""
+def end_with_parent(orphan_s: float) -> None:
+    """When the process that started this one is gone, end as at SIGTERM, and after `orphan_s` seconds in any case."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(grace_s)
+    time.sleep(orphan_s)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(0, signal.SIGKILL)
 

@@ -35,6 +35,8 @@ def settle(cfg: DictConfig) -> None:
         )
     if cfg.precision.lightning in trainer.refuses:
         raise ConfigError(f"{chosen} cannot run precision={cfg.choices.precision}; allowed are fp32 and below.")
+    if trainer.num_nodes > 1 and "data_parallel_size" in trainer.strategy:
+        trainer.strategy.data_parallel_size = world_size(cfg)
     if cfg.threads is None:
         cfg.threads = max(1, cores() // trainer.devices) if trainer.accelerator == "cpu" else cores()
 
@@ -42,6 +44,11 @@ def settle(cfg: DictConfig) -> None:
 def ranks(cfg: DictConfig) -> int:
     """Processes that this machine must start for a run: one, unless it spreads over devices."""
     return 1 if cfg.trainer.accelerator == "tpu" else cfg.trainer.devices
+
+
+def spreads(cfg: DictConfig) -> bool:
+    """Whether a run has processes of its own for its devices, which find each other."""
+    return ranks(cfg) * cfg.trainer.num_nodes > 1
 
 
 def world_size(cfg: DictConfig) -> int:

@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import takewhile
@@ -26,6 +26,11 @@ GRACE_S = 30.0
 """Seconds from being told to end to being ended."""
 
 POLL_S = 0.1
+
+LAST_S = 5.0
+"""Seconds for jobs that belong together to find by themselves that one of them has failed, and to say so."""
+
+TOLD = "Running jobs save and end, no more begin; Ctrl-C again stops at once, without saving."
 
 
 class JobFailed(RuntimeError):
@@ -47,6 +52,9 @@ class Job:
         folder: the folder it works in; None: that of this process.
         threads: torch's threads; None: as torch has it.
         gpus: how many of the machine's GPUs it sees, if there are so many.
+        environment: variables of its own; others it has from this process, but for those of a group of processes.
+        shown: what it prints goes where this process prints, and only its errors to the log.
+        orphan_s: seconds that it has left when this process dies; None: the `grace_s` of them all.
     """
 
     function: Callable[..., Any]
@@ -55,6 +63,9 @@ class Job:
     folder: Path | None = None
     threads: int | None = None
     gpus: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+    shown: bool = False
+    orphan_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,7 @@ class Outcome:
         seconds: from the start to the end of the process.
         memory_mb: the largest resident memory in MB; None where the process was ended.
         reason: why it failed, as one line; None where it did not.
+        traceback: of the exception that ended it, if one did.
     """
 
     exit_code: int
@@ -74,6 +86,7 @@ class Outcome:
     seconds: float
     memory_mb: float | None
     reason: str | None
+    traceback: str | None = None
 
 
 Listener = Callable[[int, Outcome | None], object]
@@ -112,6 +125,8 @@ def run_jobs(
     on_event: Listener = unheard,
     devices: Sequence[str] | None = None,
     grace_s: float = GRACE_S,
+    together: bool = False,
+    told: str = TOLD,
 ) -> list[Outcome]:
     """Run the jobs and return their outcomes, in the order of the jobs.
 
@@ -125,6 +140,8 @@ def run_jobs(
         on_event: hears of each job that begins and ends.
         devices: GPUs to deal out, each to as few jobs as possible; None: those of `gpus()`.
         grace_s: seconds after which a job that was told to end for its time is ended.
+        together: the jobs are one: when one of them fails the others are ended, within `LAST_S` seconds.
+        told: what is said at the first Ctrl-C.
 
     Raises:
         KeyboardInterrupt: at Ctrl-C, when all jobs have ended.
@@ -132,7 +149,7 @@ def run_jobs(
         CannotStart: the processes cannot do any job.
     """
     devices = gpus() if devices is None else devices
-    with _Runner(list(devices), timeout_s, grace_s, on_event) as runner:
+    with _Runner(list(devices), timeout_s, grace_s, on_event, together, told) as runner:
         return runner.run(jobs, n_jobs or len(devices) or cores())
 
 
@@ -180,7 +197,7 @@ class _Running:
         reason = None
         if self.message is None or message.error or code:
             reason = self.told or message.error or _ending(code, self.log)
-        return Outcome(code, message.value, seconds, message.memory_mb, reason)
+        return Outcome(code, message.value, seconds, message.memory_mb, reason, message.traceback)
 
 
 def _send(send: Callable[[int, int], None], process: BaseProcess, number: int) -> None:
@@ -231,8 +248,17 @@ def _process(job: Job, setting: Setting) -> tuple[BaseProcess, Connection]:
 class _Runner:
     """The jobs that run, and the signals that are meant for them while they do."""
 
-    def __init__(self, devices: list[str], timeout_s: float | None, grace_s: float, on_event: Listener) -> None:
+    def __init__(
+        self,
+        devices: list[str],
+        timeout_s: float | None,
+        grace_s: float,
+        on_event: Listener,
+        together: bool,
+        told: str,
+    ) -> None:
         self.devices, self.timeout_s, self.grace_s, self.on_event = devices, timeout_s, grace_s, on_event
+        self.together, self.told = together, told
         self.running: list[_Running] = []
         self.signal: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
@@ -257,7 +283,7 @@ class _Runner:
         if not self.running or (number == signal.SIGINT and not first):
             raise self.stopped()
         if number == signal.SIGINT:
-            os.write(2, b"\nRunning jobs save and end, no more begin; Ctrl-C again stops at once, without saving.\n")
+            os.write(2, f"\n{self.told}\n".encode())
 
     def stopped(self) -> BaseException:
         """The exception for the signal."""
@@ -273,15 +299,25 @@ class _Runner:
                 self.start(*ready)
                 ready = next(coming, None)  # now, for it may take its time
             wait([handle for one in self.running for handle in (one.process.sentinel, one.connection)], POLL_S)
-            for one in self.running[:]:
+            for one in self.running:
                 self.attend(one)
-                if one.process.exitcode is not None:
-                    outcomes[one.index] = one.outcome()
-                    self.running.remove(one)
-                    self.on_event(one.index, outcomes[one.index])
+            for one in self.ended():
+                outcomes[one.index] = one.outcome()
+                self.running.remove(one)
+                self.on_event(one.index, outcomes[one.index])
+                if self.together and outcomes[one.index].reason:
+                    for other in self.running:
+                        other.kill_at = min(other.kill_at, time.monotonic() + LAST_S)
         if self.signal:
             raise self.stopped()
         return [outcomes[index] for index in sorted(outcomes)]
+
+    def ended(self) -> list[_Running]:
+        """Those whose process has ended, in the order in which they did: who says why comes after who could not."""
+        found = [one for one in self.running if one.process.exitcode is not None]
+        for one in found:
+            one.receive()
+        return sorted(found, key=lambda one: one.message.at if one.message else 0.0)
 
     def start(self, index: int, job: Job) -> None:
         """Let a process begin."""
@@ -291,7 +327,10 @@ class _Runner:
         folder = (job.folder or Path.cwd()).absolute()
         log = job.log.absolute()
         log.parent.mkdir(parents=True, exist_ok=True)
-        setting = Setting(log, folder, {**os.environ, **seen}, job.threads, PRELOAD, self.grace_s)
+        orphan_s = self.grace_s if job.orphan_s is None else job.orphan_s
+        output = Connection(os.dup(1), readable=False) if job.shown else None
+        environment = {**os.environ, **seen}
+        setting = Setting(log, output, folder, environment, job.environment, job.threads, PRELOAD, orphan_s)
         process, receiver = _process(job, setting)
         self.running.append(_Running(index, process, receiver, devices, log))
         self.on_event(index, None)

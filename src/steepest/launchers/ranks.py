@@ -1,75 +1,106 @@
 """One process per device, started and watched by us: Lightning's own launcher would run a whole sweep again."""
 
-import os
 import signal
-import socket
-import subprocess
 import sys
-import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-from steepest.callbacks.interruption import Interruption
-from steepest.runs.folder import Diverged, RunFolder
+from steepest.callbacks.interruption import ASKED
+from steepest.launchers.group import Group
+from steepest.launchers.processes import Job, JobFailed, Outcome, run_jobs
+from steepest.runs.folder import Diverged, Preempted, RunFolder
 
-FOREIGN = ("SLURM_", "PL_", "RANK", "GROUP_RANK", "LOCAL_", "TORCHELASTIC_")
-"""Beginnings of environment variables by which another launcher tells a process its rank."""
+TOLD = "Stopping at the end of this step; Ctrl-C again stops at once, without saving."
 
-DIVERGED, PREEMPTED = 3, 4
-"""Exit codes of the ranks of a run whose loss is no longer finite, or that was asked to end; they find it together."""
+SHOWN_LINES = 20
+"""Lines of the log that are shown of a rank that could not say why it ended."""
 
 
-def run_ranks(folder: RunFolder, count: int) -> None:
-    """Run `fit` on `count` processes that join into one group, and wait; if one dies, the others are ended.
+class End(NamedTuple):
+    """How training ended on a rank; the ranks find it together.
+
+    Args:
+        status: finished, diverged or preempted.
+        reason: why, where it is not finished.
+    """
+
+    status: str
+    reason: str | None = None
+
+
+class RankFailed(JobFailed):
+    """A rank failed, and with it the run."""
+
+
+def run_ranks(folder: RunFolder, train_rank: Callable[[str, str], End], count: int, group: Group) -> None:
+    """Run `train_rank` on `count` processes that join into one group, and wait; if one fails, all are ended.
 
     The first Ctrl-C or SIGTERM is handed on, for the ranks to save and end together; a second Ctrl-C ends them at once.
 
     Args:
         folder: a run folder whose configuration the ranks read.
+        train_rank: takes the folder and the log as paths.
         count: processes, one per device of this machine.
+        group: the machines whose ranks train together.
 
     Raises:
         Diverged: the loss is no longer finite.
         Preempted: the run was asked to end, and is saved.
-        RuntimeError: a rank failed; its traceback is in the run folder's log.
+        RankFailed: a rank failed; its traceback is in the log, and is shown.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(count)}
-    command = [sys.executable, "-m", "steepest.rank", str(folder.path)]
-    interruption = Interruption()
-    told = False
-    interruption.listen()
-    with folder.log_file.open("ab") as log:
-        processes = [
-            # The pipe is never written to: a rank that finds it closed knows that this process is gone.
-            subprocess.Popen(  # noqa: S603
-                command, env={**inherited, **group, "LOCAL_RANK": str(rank)}, stdin=subprocess.PIPE, stderr=log
-            )
-            for rank in range(count)
-        ]
-    try:
-        while any(process.poll() is None for process in processes):
-            if any(process.poll() not in (None, 0, DIVERGED, PREEMPTED) for process in processes):
-                break
-            if interruption.signal and not told:
-                told = True
-                for process in processes:
-                    process.send_signal(signal.SIGTERM)
-            time.sleep(0.05)
-        codes = [process.poll() for process in processes]
-    finally:
-        interruption.release()
-        for process in processes:
-            process.kill()  # a rank that waits for a dead one hears nothing else
-        for process in processes:
-            process.wait()
-    if interruption.signal and codes != [0] * count:
-        raise interruption.preempted()
-    failed = [rank for rank, code in enumerate(codes) if code not in (None, 0, DIVERGED, PREEMPTED)]
-    if failed:
-        raise RuntimeError(
-            f"rank {failed[0]} of {count} failed with exit code {codes[failed[0]]}; see {folder.log_file}"
+    log = group.log(folder)
+    jobs = [
+        Job(
+            train_rank,
+            [str(folder.path), str(log)],
+            log=log,
+            environment=group.environment(rank, count),
+            shown=True,
+            orphan_s=0.0,  # the folder is no longer held
         )
-    if DIVERGED in codes:
-        raise Diverged(folder.status["reason"])
+        for rank in range(count)
+    ]
+    ended: dict[int, Outcome] = {}  # in the order in which they did
+
+    def note(rank: int, outcome: Outcome | None) -> None:
+        if outcome:
+            ended[rank] = outcome
+
+    asked = None
+    try:
+        # The ranks see all GPUs of this process, and each takes that of its LOCAL_RANK.
+        run_jobs(jobs, count, on_event=note, devices=(), together=True, told=TOLD)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if len(ended) < count:
+            raise  # at once
+        asked = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
+    ends = [outcome.value for outcome in ended.values() if outcome.reason is None]
+    if len(ends) < count and (asked or any(outcome.exit_code == -signal.SIGTERM for outcome in ended.values())):
+        raise preempted(asked)  # before it was training
+    for rank, outcome in ended.items():
+        if outcome.reason:
+            raise failed(f"rank {group.node * count + rank} of {group.nodes * count}", outcome, log)
+    judge(ends, asked)
+
+
+def judge(ends: Sequence[End], asked: signal.Signals | None) -> None:
+    """Raise what the ranks have found together."""
+    for end in ends:
+        if end.status == "preempted":
+            raise preempted(asked)
+        if end.status == "diverged":
+            raise Diverged(end.reason)
+
+
+def preempted(asked: signal.Signals | None) -> Preempted:
+    """The exception for a signal; None: another process was asked."""
+    number = asked or signal.SIGTERM
+    return Preempted(ASKED[number], 128 + number)
+
+
+def failed(name: str, outcome: Outcome, log: Path) -> RankFailed:
+    """Show what a rank said at its end, and return the exception."""
+    said = outcome.traceback or "\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LINES:])
+    print(said.rstrip(), file=sys.stderr)
+    return RankFailed(f"{name} failed: {str(outcome.reason).rstrip('.')}; see {log}")

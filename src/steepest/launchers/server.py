@@ -5,6 +5,7 @@ This module imports no torch.
 
 import contextlib
 import multiprocessing
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,17 +26,35 @@ PRELOAD = (
 
 SERVER = multiprocessing.get_context("forkserver")
 
+BLOCKED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
+"""Signals that the server does not take: terminals and batch schedulers send them to all processes, and without the
+server nobody would learn how its jobs end. It goes when nobody needs it."""
+
 
 def start_server(more: Sequence[str] = ()) -> None:
     """Let the server begin to import `PRELOAD` and `more` modules, if there is none yet; this does not wait for it."""
     SERVER.set_forkserver_preload([*PRELOAD, *more])
-    resource_tracker.ensure_running()  # first: it would unblock the signal
-    # Ctrl-C in a terminal reaches the server too, which ignores it only when its imports are done.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
     try:
-        forkserver.ensure_running()
+        resource_tracker.ensure_running()  # first: it unblocks some signals
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+        forkserver._forkserver.ensure_running()  # type: ignore[attr-defined]
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def share_server() -> None:
+    """Let this process, which the server has forked, get processes from it too: Python would start another server."""
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    ends = select.poll()
+    ends.register(server._forkserver_alive_fd, 0)  # the server alone reads from this pipe
+    start_another = server.ensure_running
+
+    def ensure_running() -> None:
+        if server._forkserver_pid is not None or ends.poll(0):
+            start_another()
+
+    server.ensure_running = ensure_running
 
 
 @contextlib.contextmanager

@@ -138,7 +138,7 @@ class RunFolder:
             begun = {"status": "running", "attempt": attempt, "started": now(), "resumed": []}
             write_json(self.path / "status.json", {**begun, **process(), **record})
 
-    def go_on(self, config: Mapping[str, Any], opt_step: int, metrics_bytes: int) -> None:
+    def go_on(self, config: Mapping[str, Any], opt_step: int, metrics_bytes: int, **record: Any) -> None:
         """Go back to a checkpoint's step: cut the metrics to its rows, and write the status `running`.
 
         The configuration is written again, since what decides no result may differ from the first command's.
@@ -154,7 +154,8 @@ class RunFolder:
             self._write_config(config)
             resumed = [*status.get("resumed", []), {"at": now(), "opt_step": opt_step}]
             kept = {key: value for key, value in status.items() if key not in ("reason", "ended")}
-            write_json(self.path / "status.json", {**kept, "status": "running", "resumed": resumed, **process()})
+            going = {**kept, "status": "running", "resumed": resumed, **process(), **record}
+            write_json(self.path / "status.json", going)
 
     def end(self, status: str, reason: str | None = None) -> None:
         """Write how the attempt ended."""
