@@ -98,7 +98,7 @@ wait_until() {
 
 install_slurm() {
     PATH=$PATH:/usr/sbin:/sbin
-    command -v slurmctld slurmd sbatch >/dev/null && return
+    is_installed && return
     command -v apt-get >/dev/null || cannot "SLURM is not installed, and there is no apt-get to install it with"
     [[ $(id -u) = 0 ]] || cannot "SLURM is not installed; as root: apt-get install ${PACKAGES[*]}"
     export DEBIAN_FRONTEND=noninteractive
@@ -106,7 +106,14 @@ install_slurm() {
         timeout 300 apt-get -qq update
         timeout 600 apt-get -qq install -y --no-install-recommends "${PACKAGES[@]}"
     } >/dev/null 2>&1 || true
-    command -v slurmctld slurmd sbatch >/dev/null || cannot "apt-get cannot install ${PACKAGES[*]}"
+    is_installed || cannot "apt-get cannot install ${PACKAGES[*]}"
+}
+
+is_installed() {
+    local program
+    for program in slurmctld slurmd sbatch; do
+        command -v "$program" >/dev/null || return 1
+    done
 }
 
 write_configuration() {
