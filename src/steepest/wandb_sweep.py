@@ -1,21 +1,19 @@
 """`steepest wandb-sweep`: the search spaces of conf/search as W&B sweeps, one file an optimizer."""
 
 import argparse
-import importlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig
 
 from steepest import schema
 from steepest.config import compose
 from steepest.errors import ConfigError, listed, shown
 from steepest.mistakes import check_words
 from steepest.search import Dimension, search_space
-from steepest.targets import target
+from steepest.tasks.headline import headline
 
 METHODS = ("bayes", "random", "grid")
 DEFAULTS = {"method": "bayes", "trials": "32", "early_terminate": "false"}
@@ -139,16 +137,6 @@ def is_set(key: str, fixed: Sequence[str]) -> bool:
     """Whether overrides set a hyperparameter, or the list that it is an entry of."""
     names = {word.lstrip("+~").partition("=")[0] for word in fixed}
     return bool({override(key), f"optimizer.{key.partition('[')[0]}"} & names)
-
-
-def headline(cfg: DictConfig) -> tuple[str, str]:
-    """The name of the task's one metric, and "max" or "min"."""
-    kind = target(cfg.task, "task")
-    if hasattr(kind, "headline"):
-        return kind.headline
-    # A task whose metric depends on a value of its node says so in a table beside the class.
-    table = importlib.import_module(kind.__module__).HEADLINES
-    return next(table[value] for value in cfg.task.values() if value in table)
 
 
 def as_yaml(content: Mapping[str, Any]) -> str:
