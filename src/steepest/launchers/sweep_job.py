@@ -42,6 +42,14 @@ def composed(context: HydraContext, sweep: DictConfig, overrides: Sequence[str],
     return config
 
 
+def of_the_task(config: DictConfig) -> DictConfig:
+    """The configuration of a job without its `hydra`."""
+    alone = copy.deepcopy(config)
+    with open_dict(alone):
+        del alone["hydra"]
+    return alone
+
+
 def give(config: DictConfig, words: Sequence[str]) -> None:
     """Add what a launcher gives to a job, as overrides, so that the run's id says it; in place."""
     config.merge_with_dotlist([*words])
@@ -72,12 +80,9 @@ def log_of(sweep_dir: str | Path, number: int) -> Path:
 
 def returned(config: DictConfig, log: Path, outcome: Outcome) -> JobReturn:
     """What Hydra wants to know of a job that has ended."""
-    of_the_task = copy.deepcopy(config)
-    with open_dict(of_the_task):
-        del of_the_task["hydra"]
     answer = JobReturn(
         overrides=overrides_of(config).task,
-        cfg=of_the_task,
+        cfg=of_the_task(config),
         hydra_cfg=OmegaConf.masked_copy(config, "hydra"),
         working_dir=str(Path.cwd()),
         task_name=config.hydra.job.name,

@@ -1,0 +1,169 @@
+"""hydra/launcher=slurm: each job of a sweep as a job of a SLURM cluster, which preempts, requeues and resumes it.
+
+Hydra imports this file at each start, also for --help: what is heavy is imported where it is used.
+"""
+
+import contextlib
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, configure_log, filter_overrides, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from hydra_plugins.hydra_submitit_launcher import submitit_launcher
+from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
+from omegaconf import DictConfig, OmegaConf
+
+
+@dataclass
+class SlurmConf(SlurmQueueConf):
+    """Keys of `hydra.launcher` beside hydra-submitit-launcher's; conf/hydra/launcher/slurm.yaml explains them."""
+
+    accelerator: str = "cpu"
+    gpu_type: str | None = None
+    cpus_per_device: int = 1
+    verbose: bool = True
+
+
+ConfigStore.instance().store("steepest_slurm", SlurmConf, "hydra/launcher", provider="steepest")
+
+
+class SlurmLauncher(submitit_launcher.SlurmLauncher):
+    """Submits the jobs of a sweep, in arrays of those that ask for the same, and collects what comes of them.
+
+    The jobs go on without this process, and the same command collects them later.
+
+    Args:
+        params: as conf/hydra/launcher/slurm.yaml states them.
+    """
+
+    remote = True
+    """Jobs run on other machines than this one."""
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self.code: Path | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra knows; the task function is not used, since each job begins at its own command line.
+
+        Raises:
+            ConfigError: a value of `hydra.launcher` is not possible.
+        """
+        from steepest.errors import ConfigError, shown
+
+        def check(key: str, possible: bool, allowed: str) -> None:
+            if not possible:
+                said = f"hydra.launcher.{key}={shown(self.params[key])} is not possible"
+                raise ConfigError(f"{said}; allowed is {allowed}.")
+
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        check("accelerator", self.params["accelerator"] in ("cpu", "gpu"), "cpu or gpu")
+        check("cpus_per_device", self.params["cpus_per_device"] >= 1, "an integer from 1")
+        check("tasks_per_node", self.params["tasks_per_node"] == 1, "1: a task starts the ranks of its node")
+        check("timeout_min", self.params["timeout_min"] >= 1, "an integer from 1")
+        check("array_parallelism", self.params["array_parallelism"] >= 1, "an integer from 1")
+        half = 30 * self.params["timeout_min"]
+        check("signal_delay_s", 1 <= self.params["signal_delay_s"] <= half, f"1 to {half}, half of timeout_min")
+
+    def given(self, config: Mapping[str, Any]) -> list[str]:
+        """Overrides that a job gets from here: the device that `auto` means there, and as many threads as cores.
+
+        Args:
+            config: the job's, without `hydra`.
+        """
+        accelerator, devices = config["trainer"]["accelerator"], config["trainer"]["devices"]
+        words = []
+        if accelerator == "auto":
+            accelerator = self.params["accelerator"]
+            words.append(f"trainer.accelerator={accelerator}")
+        if config["threads"] is None:
+            share = self.params["cpus_per_device"]
+            if cores := self.params["cpus_per_task"]:
+                share = max(1, cores // devices)
+            words.append(f"threads={share if accelerator == 'cpu' else share * devices}")
+        return words
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run jobs with these overrides; see Hydra's launchers.
+
+        Raises:
+            ConfigError: there is no SLURM, or it refuses the jobs.
+            KeyboardInterrupt: at Ctrl-C; the jobs go on.
+        """
+        from steepest.errors import ConfigError
+        from steepest.launchers import lines, processes, slurm, slurm_wait, sweep_job
+
+        assert self.config is not None
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        if shutil.which("sbatch") is None or shutil.which("srun") is None:
+            raise ConfigError(
+                "hydra/launcher=slurm needs SLURM's sbatch and srun on the PATH; "
+                "allowed here is hydra/launcher=isolated."
+            )
+        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
+        known = slurm.under_way()
+        jobs: dict[int, slurm.Submitted] = {}
+        wanted: dict[int, slurm.Submission] = {}
+        configs = [self._composed(overrides, initial_job_idx + i) for i, overrides in enumerate(job_overrides)]
+        for index, (config, run_id) in enumerate(configs):
+            if run_id in known:
+                jobs[index] = known[run_id]
+            else:
+                wanted[index] = self._submission(config, run_id, folder)
+        by_number = {one.number: index for index, one in wanted.items()}
+        retries = self.params["max_num_timeout"]
+        for job in slurm.submit([*wanted.values()], folder, Path(self.params["submitit_folder"]).absolute(), retries):
+            jobs[by_number[job.number]] = job
+        slurm.note(folder, [known[run_id] for _, run_id in configs if run_id in known])
+        with contextlib.ExitStack() as stack:
+            listener: processes.Listener = processes.unheard
+            if self.params["verbose"]:
+                print(slurm.described([*jobs.values()], len(wanted)), flush=True)
+                names = lines.distinct(initial_job_idx, [filter_overrides(each) for each in job_overrides])
+                logs = [Path(jobs[index].log) for index in range(len(configs))]
+                listener = stack.enter_context(lines.shown(names, logs))
+            try:
+                outcomes = slurm_wait.Wait(jobs, listener).run()
+            except KeyboardInterrupt:
+                stack.close()
+                print(slurm.farewell([*jobs.values()], folder), file=sys.stderr)
+                raise
+        return [
+            sweep_job.returned(config, Path(jobs[index].log), outcomes[index])
+            for index, (config, _) in enumerate(configs)
+        ]
+
+    def _composed(self, overrides: Sequence[str], number: int) -> tuple[DictConfig, str]:
+        """The configuration of a job, and the id of its run."""
+        from steepest.config import resolved
+        from steepest.launchers import sweep_job
+        from steepest.runs.identity import identify
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        config = sweep_job.composed(self.hydra_context, self.config, overrides, number)
+        sweep_job.give(config, self.given(config))
+        return config, identify(resolved(sweep_job.of_the_task(config)))
+
+    def _submission(self, config: DictConfig, run_id: str, folder: Path) -> Any:
+        """What is to be submitted for a job."""
+        from steepest.launchers import slurm, slurm_job, snapshot, sweep_job
+        from steepest.launchers.processes import Job
+
+        if self.code is None or self.code.parent != folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.code = snapshot.snapshot(folder)
+        settings: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
+        settings["setup"] = [*(settings["setup"] or []), *slurm.exports(self.code)]
+        words, own = sweep_job.words_of(config), sweep_job.own_words(config)
+        number = config.hydra.job.num
+        train_alone = resolve_name("hydra_plugins.steepest_isolated:train_alone")
+        job = Job(train_alone, [words, own], sweep_job.log_of(folder, number), folder=Path.cwd())
+        return slurm.Submission(number, run_id, slurm_job.SlurmRun(job), slurm.asks(settings, config.trainer, folder))
