@@ -13,6 +13,7 @@ USAGE = """usage: steepest COMMAND ...
                                         --allow-target PACKAGE lets _target_ name objects of yours)
   eval RUN [options]                    measure the model of a run on its data
   predict RUN [options]                 write the predictions of a run's model
+  status [SWEEP ...]                    say how sweeps stand: done, failed, preempted, missing, stale
   reproduce study=NAME ...              run a study of claims, and say what holds
   compare RUN ... [options]             tables, figures and one page from run folders
   preview schedule=NAME ...             draw learning-rate schedules
@@ -59,6 +60,7 @@ COMMANDS: dict[str, str] = {
     "prepare": "steepest.prepare:main",
     "sync": "steepest.sync_wandb:main",
     "gc": "steepest.gc:main",
+    "status": "steepest.status:main",
     "reproduce": "steepest.reproduce:main",
     "compare": "steepest.compare:main",
     "wandb-report": "steepest.wandb_report:main",

@@ -18,6 +18,9 @@ from steepest.mistakes import check_words
 from steepest.targets import ALLOW_VARIABLE, allowed
 from steepest.unknown import OF_STUDIES
 
+OF_SWEEPS = ("seeds", "dry_run", "retry_failed")
+"""Words of a sweep that are keys of its sweeper."""
+
 
 def train(arguments: list[str]) -> int:
     """Compose the configuration from the command line and train, or sweep with -m."""
@@ -26,7 +29,7 @@ def train(arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # the exception itself, instead of several lines and exit code 1
     arguments, allow = targets_allowed(arguments)
     # Flags first: Hydra's parser wants its overrides in one piece.
-    words = sorted(map(spelled_out, arguments), key=lambda word: word not in ("-m", "--multirun"))
+    words = sorted(map(spelled_out, of_sweeps(arguments)), key=lambda word: word not in ("-m", "--multirun"))
     check_words(words)
     sys.argv = [sys.argv[0], *words]
 
@@ -56,6 +59,18 @@ def train(arguments: list[str]) -> int:
     with help_of_a_run() if {"-h", "--help"} & set(words) else contextlib.nullcontext():
         run()
     return 2 if mistakes else 0
+
+
+def of_sweeps(words: list[str]) -> list[str]:
+    """The words with what a sweep is asked (`seeds=5`) as keys of its sweeper.
+
+    Raises:
+        ConfigError: there is no sweep.
+    """
+    asked = [word for word in words if word.startswith(tuple(f"{key}=" for key in OF_SWEEPS))]
+    if asked and not {"-m", "--multirun"} & {*words}:
+        raise ConfigError(f"{asked[0]} is for sweeps; allowed with -m.")
+    return [f"hydra.sweeper.{word}" if word in asked else word for word in words]
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from typing import Any
 from steepest.conclude import conclude
 from steepest.config import compose, quoted
 from steepest.errors import ConfigError, shown
-from steepest.launchers.processes import cores
 from steepest.runs.lock import lock
 from steepest.studies import bill as bills
 from steepest.studies.compose import Composer
@@ -18,6 +17,7 @@ from steepest.studies.ledger import Ledger
 from steepest.studies.plan import Planned, PlannedRun, once, plan
 from steepest.studies.progress import Watch
 from steepest.studies.study import Study, load_study, study_file
+from steepest.sweeps.bill import jobs_at_a_time
 
 Launch = Callable[[Sequence[Sequence[str]], int], Sequence[Any]]
 """A Hydra launcher's `launch`: overrides of each job, and the number of the first."""
@@ -148,11 +148,3 @@ def with_seeds(study: Study, seeds: int) -> Study:
     if seeds < 2:
         raise ConfigError(f"seeds={shown(seeds)} is not possible; allowed is an integer of 2 or more.")
     return study.model_copy(update={"rows": tuple(row.model_copy(update={"seeds": seeds}) for row in study.rows)})
-
-
-def jobs_at_a_time(launcher: Mapping[str, Any]) -> int:
-    """How many runs a launcher has at a time."""
-    name = str(launcher.get("_target_", ""))
-    if "isolated" in name or "joblib" in name:
-        return launcher.get("n_jobs") or cores()
-    return launcher.get("array_parallelism") or 1

@@ -23,6 +23,15 @@ def check(cfg: DictConfig) -> None:
         config = resolved(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(unresolved(error, cfg)) from None
+    check_resolved(config)
+
+
+def check_resolved(config: dict[str, Any]) -> None:
+    """Hold a configuration in plain containers against the schema.
+
+    Raises:
+        ConfigError: as `check`.
+    """
     try:
         Config.model_validate(config)
     except ValidationError as error:

@@ -101,10 +101,8 @@ class Loader:
         for first, *rest in self.fetch(self._order(epoch), bounds[done:]):
             start, stop = bounds[done]
             done += 1
-            if draws is not None and draws.device != first.device:
-                draws = draws.to(first.device)
             if self.augment is not None:
-                first = self.augment(first, draws if draws is None else draws[:, start:stop])
+                first = self.augment(first, draws if draws is None else draws[:, start:stop].to(first.device))
             if turn == self._turn:  # before the yield: a consumer that counts batches never comes back after the last
                 self._epoch, self._batch = (epoch, done) if done < len(bounds) else (epoch + 1, 0)
             yield (first, *rest)

@@ -35,7 +35,6 @@ class MemoryImages:
 
     def batches(self, order: Tensor, bounds: Bounds) -> Iterator[tuple[Tensor, Tensor]]:
         """The examples `order[start:stop]` of each pair of bounds."""
-        order = order.to(self.images.device)
         for start, stop in bounds:
-            indices = order[start:stop]
+            indices = order[start:stop].to(self.images.device)  # cut before: XLA compiles each cut of its own anew
             yield self.images.index_select(0, indices), self.labels.index_select(0, indices)

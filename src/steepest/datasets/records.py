@@ -37,9 +37,9 @@ class Records:
 
     def batches(self, order: Tensor, bounds: Bounds) -> Iterator[tuple[Tensor, ...]]:
         """The examples `order[start:stop]` of each pair of bounds."""
-        order = order.to(self.columns[0].device)
         for start, stop in bounds:
-            rows = (column.index_select(0, order[start:stop]) for column in self.columns)
+            indices = order[start:stop].to(self.columns[0].device)  # cut before: XLA compiles each cut of its own anew
+            rows = (column.index_select(0, indices) for column in self.columns)
             yield tuple(row.to(NARROW.get(row.dtype, row.dtype)) for row in rows)
 
 

@@ -332,7 +332,8 @@ class _Runner:
         environment = {**os.environ, **seen}
         setting = Setting(log, output, folder, environment, job.environment, job.threads, PRELOAD, orphan_s)
         process, receiver = _process(job, setting)
-        self.running.append(_Running(index, process, receiver, devices, log))
+        own_log = Path(os.devnull) if self.together else log  # the last line of theirs may be another's
+        self.running.append(_Running(index, process, receiver, devices, own_log))
         self.on_event(index, None)
 
     def attend(self, one: _Running) -> None:

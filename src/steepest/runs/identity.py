@@ -3,13 +3,14 @@
 import ast
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import platform
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+PACKAGE = Path(__file__).parents[1]
 
 ASIDE = ("paths", "logger", "callbacks", "log", "checkpoint", "name", "force", "study", "run", "choices")
 """Parts of the configuration that change what is shown or where it lies, never the result."""
@@ -67,6 +68,20 @@ def run_id(config: Mapping[str, Any]) -> str:
     deciding = {key: value for key, value in config.items() if key not in ASIDE}
     text = json.dumps(without_paths(deciding, config["paths"]), sort_keys=True)
     return f"r{hashlib.sha256(text.encode()).hexdigest()[:11]}"
+
+
+def identify(config: Mapping[str, Any]) -> str:
+    """The id of a run by its resolved configuration; weights to start from count by their content, not by their path.
+
+    Raises:
+        ConfigError: there are no such weights.
+    """
+    start = config["init_from"]
+    if start:
+        from steepest.runs.weights import checkpoint_of, weights_digest  # imports torch
+
+        start = weights_digest(checkpoint_of(start, config["paths"]["runs_dir"]))
+    return run_id({**config, "init_from": start})
 
 
 def without_paths(node: Any, paths: Mapping[str, str]) -> Any:
@@ -128,15 +143,19 @@ def collect(name: str, modules: dict[str, Path]) -> None:
     """Add a module of this package, and those it imports, to `modules`."""
     if name in modules or not name.startswith("steepest.") or name.startswith(WATCHERS):
         return
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # the name of a class or function, not of a module
+    file = _source(name)
+    if file is None:  # the name of a class or function, not of a module
         return
-    if spec is None or spec.origin is None:
-        return
-    modules[name] = Path(spec.origin)
+    modules[name] = file
     for imported in imports(modules[name], modules[name].stat().st_mtime_ns):
         collect(imported, modules)
+
+
+@cache
+def _source(name: str) -> Path | None:
+    """The file of a module of this package; looked up without importing the packages it is in, as importlib would."""
+    place = PACKAGE.joinpath(*name.split(".")[1:])
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
 
 
 @cache

@@ -1,38 +1,18 @@
 """What a study will cost: from runs of it that are done, or from a short probe of each row."""
 
-import math
-import statistics
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from steepest.errors import ConfigError, listed
-from steepest.launchers.processes import Job, run_jobs
-from steepest.runs.folder import RunFolder
-from steepest.studies.plan import Look, Planned, PlannedRun, Result, once
+from steepest.studies.plan import Look, Planned, PlannedRun, once
+from steepest.studies.price import Price, probe, seen
 from steepest.studies.progress import minutes
 from steepest.studies.study import Row
-
-PROBE_S = 2.0
-"""Seconds of training in a probe."""
-
-
-@dataclass(frozen=True)
-class Price:
-    """Of one run of a row."""
-
-    steps: int
-    seconds: float
-    memory_mb: float
-    basis: str
-    """Where it is from."""
 
 
 @dataclass(frozen=True)
@@ -71,52 +51,28 @@ def bill(planned: Planned, look: Look, aside: Sequence[str]) -> list[Item]:
         if not open_ones and not later:
             price = Price(0, 0.0, 0.0, "all done" if runs else "a row above")
         elif len(ended) >= 3:
-            price = seen(ended)
+            price = seen([vars(result) for result in ended])
         else:
             open_ones = open_ones or [run for run in runs_of[row.name] if look(run) is None]  # in a row above
             of_the_claim = [run for run in open_ones if run.contender == row.recommended]
-            price = probe(row, (of_the_claim or open_ones)[0], aside)
+            price = of_row(row, (of_the_claim or open_ones)[0], aside)
         items.append(Item(row.name, len(row.contenders), len(runs) + later, len(results), price))
     return items
 
 
-def seen(results: Sequence[Result]) -> Price:
-    """The price by runs that are done."""
-    return Price(
-        int(statistics.median(result.opt_steps or 0 for result in results)),
-        statistics.fmean(result.elapsed_s or 0.0 for result in results) + 1.0,  # and a second to begin
-        max(result.memory_mb or 0.0 for result in results),
-        f"{len(results)} runs",
-    )
+def of_row(row: Row, run: PlannedRun, aside: Sequence[str]) -> Price:
+    """The price by a probe of one of a row's runs.
 
-
-def probe(row: Row, run: PlannedRun, aside: Sequence[str]) -> Price:
-    """The price by training for two seconds, with one validation and a test."""
-    with tempfile.TemporaryDirectory() as place:
-        own = [f"paths.runs_dir={place}/runs", "logger=none", f"budget.seconds={PROBE_S}"]
-        log = Path(place) / "log.txt"
-        words = [*run.overrides, f"test={row.model}", *aside, *own]
-        words = [word for word in words if not word.startswith("test=none")]
-        [outcome] = run_jobs([Job(resolve_name("steepest.cli:main"), [["train", *words]], log=log)], 1)
-        folders = [RunFolder(path) for path in Path(place).glob("runs/r*")]
-        if not folders or folders[0].status["status"] not in ("finished", "diverged"):
-            why = folders[0].status.get("reason") if folders else None
-            said = [line for line in log.read_text().splitlines() if line.strip()] if log.is_file() else []
-            reason = why or (said[-1].removeprefix("steepest: ") if said else outcome.reason)
-            raise ConfigError(f"rows.{row.name}: a run of {run.contender} does not work: {reason}")
-        summary = folders[0].summary
-        rows = folders[0].rows()
+    Raises:
+        ConfigError: it does not run, or measures none of what the row compares.
+    """
+    words = [word for word in [*run.overrides, f"test={row.model}", *aside] if not word.startswith("test=none")]
+    try:
+        price, summary = probe(words, f"a probe of {run.contender}")
+    except ConfigError as error:
+        raise ConfigError(f"rows.{row.name}: a run of {run.contender} does not work: {error}") from None
     check(row, summary)
-    trained, steps = max(summary["wall_s"], 1e-3), max(summary["opt_steps"], 1)
-    validations = max(1, math.ceil(summary["total_steps"] / summary["validation_steps"]))
-    looks = 1 + len([one for one in rows if any(key.startswith("val/") for key in one)])
-    each_look = max(summary["elapsed_s"] - trained, 0.0) / looks
-    training = trained / steps * summary["total_steps"]
-    for word in run.overrides:
-        if word.startswith("budget.seconds="):
-            training = min(training, float(word.partition("=")[2]))
-    seconds = outcome.seconds - summary["elapsed_s"] + training + each_look * (validations + 1)
-    return Price(round(training / trained * steps), seconds, summary["memory_mb"], f"a probe of {run.contender}")
+    return price
 
 
 def check(row: Row, summary: Mapping[str, Any]) -> None:

@@ -98,7 +98,7 @@ class Rounds:
                 said = one.reason if one.word == "failed" else returned.get(job.run_id) or one.reason
                 self.trials.give_up(number, f"{job.run_id}: {said}")
                 return
-        self.trials.tell(number, [one.value for one in states])
+        self.trials.tell(number, [job.folder.summary["headline"]["value"] for job in jobs])
 
 
 def is_open(job: PlannedJob, state: State, again: bool) -> bool:
