@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from steepest.callbacks.recorder import train_means
+from steepest.tasks import draws
 
 
 @contextmanager
@@ -30,8 +31,8 @@ def aside(task: Any, seed: int) -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     buffers = [(buffer, buffer.clone()) for buffer in task.buffers()]
     try:
-        with torch.random.fork_rng([task.device] if task.device.type == "cuda" else []):
-            torch.manual_seed(seed)
+        with draws.put_back(task.device):
+            draws.seed(seed)
             random.seed(seed)
             np.random.seed(seed)  # noqa: NPY002
             with task.trainer.precision_plugin.train_step_context(), torch.enable_grad():

@@ -12,6 +12,7 @@ from steepest.callbacks.interruption import Interruption
 from steepest.callbacks.recorder import train_means
 from steepest.runs.folder import RunFolder
 from steepest.tasks.counters import Clock
+from steepest.tasks.draws import set_xla_states, xla_states
 
 
 class Checkpoints(pl.Callback):
@@ -148,6 +149,7 @@ def rng_state() -> dict[str, Any]:
         "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "xla": xla_states(),
     }
 
 
@@ -159,6 +161,7 @@ def set_rng_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"]:
         torch.cuda.set_rng_state_all([device.cpu() for device in state["cuda"]])
+    set_xla_states(state.get("xla", []))
 
 
 def gathered(trainer: pl.Trainer, own: dict[str, Any]) -> list[dict[str, Any]]:

@@ -28,13 +28,14 @@ def settle(cfg: DictConfig) -> None:
         tpu.require(chosen, trainer.devices)
     if trainer.accelerator == "cpu" and trainer.devices > cores():
         raise ConfigError(f"trainer.devices={trainer.devices} exceeds the cores; allowed here is up to {cores()}.")
+    if cfg.precision.lightning in trainer.refuses:
+        raise ConfigError(f"{chosen} cannot run precision={cfg.choices.precision}; allowed is fp32 on every device.")
     if cfg.precision.needs_cuda and trainer.accelerator != "gpu":
+        others = "" if trainer.accelerator == "tpu" else ", fp64, bf16_mixed and bf16_true"
         raise ConfigError(
             f"precision={cfg.choices.precision} needs an NVIDIA GPU, and this run uses {trainer.accelerator}; "
-            "allowed there are fp32, fp64, bf16_mixed and bf16_true."
+            f"allowed there {'are' if others else 'is'} fp32{others}."
         )
-    if cfg.precision.lightning in trainer.refuses:
-        raise ConfigError(f"{chosen} cannot run precision={cfg.choices.precision}; allowed are fp32 and below.")
     if trainer.num_nodes > 1 and "data_parallel_size" in trainer.strategy:
         trainer.strategy.data_parallel_size = world_size(cfg)
     if cfg.threads is None:

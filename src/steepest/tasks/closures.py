@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from steepest.tasks.draws import put_back
+
 
 def evaluates_loss(optimizer: Any) -> bool:
     """Whether the optimizer's step needs a closure that keeps the graph of the loss."""
@@ -60,11 +62,10 @@ class Loss:
 
     def __init__(self, task: Any, evaluate: Callable[[], Any]) -> None:
         self.task, self.evaluate = task, evaluate
-        self._devices = [task.device] if task.device.type == "cuda" else []
 
     def __call__(self) -> Any:
         """The loss, or the loss and the divergence from the model's present predictions."""
         self.task.counters.grad_evals += 1
-        # The fork puts the random numbers back, so that every evaluation begins with the same.
-        with torch.random.fork_rng(self._devices), self.task.trainer.precision_plugin.train_step_context():
+        # So that every evaluation begins with the same random numbers.
+        with put_back(self.task.device), self.task.trainer.precision_plugin.train_step_context():
             return self.evaluate()
