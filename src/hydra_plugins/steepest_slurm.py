@@ -7,7 +7,7 @@ import contextlib
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -114,14 +114,15 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         configs = [self._composed(overrides, initial_job_idx + i) for i, overrides in enumerate(job_overrides)]
         for index, (config, run_id) in enumerate(configs):
             if run_id in known:
-                jobs[index] = known[run_id]
+                jobs[index] = replace(known[run_id], number=initial_job_idx + index)
             else:
                 wanted[index] = self._submission(config, run_id, folder)
         by_number = {one.number: index for index, one in wanted.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        slurm.note(folder, [*jobs.values()])
         retries = self.params["max_num_timeout"]
         for job in slurm.submit([*wanted.values()], folder, Path(self.params["submitit_folder"]).absolute(), retries):
             jobs[by_number[job.number]] = job
-        slurm.note(folder, [known[run_id] for _, run_id in configs if run_id in known])
         with contextlib.ExitStack() as stack:
             listener: processes.Listener = processes.unheard
             if self.params["verbose"]:

@@ -215,9 +215,8 @@ def under_way() -> dict[str, Submitted]:
 
 def described(jobs: Sequence[Submitted], submitted: int) -> str:
     """What waits, in a line."""
-    here = f"{submitted} submitted to SLURM" + (f" ({', '.join(_arrays(jobs))})" if jobs else "")
-    there = f", {len(jobs) - submitted} submitted before and still under way" * (submitted < len(jobs))
-    return f"{len(jobs)} jobs: {here}{there}"
+    there = f"; {len(jobs) - submitted} were submitted before" * (submitted < len(jobs))
+    return f"{submitted} submitted to SLURM{there}: {', '.join(_arrays(jobs))}"
 
 
 def farewell(jobs: Sequence[Submitted], folder: Path) -> str:

@@ -45,7 +45,9 @@ class SlurmRun:
         """
         self.warned = False
         node = int(os.environ.get("SLURM_NODEID", "0"))
-        job = replace(self.job, log=self.job.log.with_suffix(f".node{node}.log")) if node else self.job
+        step = {key: value for key, value in os.environ.items() if key.startswith("SLURM_")}
+        log = self.job.log.with_suffix(f".node{node}.log") if node else self.job.log
+        job = replace(self.job, log=log, environment=step)  # as if srun had started it
         requeue = signal.signal(WARNING, self.warn)
         try:
             [outcome] = run_jobs([job], n_jobs=1, on_event=self.begun, devices=())  # those that SLURM gave
