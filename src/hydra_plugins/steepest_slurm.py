@@ -89,6 +89,16 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
             words.append(f"threads={share if accelerator == 'cpu' else share * devices}")
         return words
 
+    def under_way(self) -> set[str]:
+        """The ids of runs whose jobs wait or run already, of whatever sweep: `launch` waits for them.
+
+        Raises:
+            ConfigError: SLURM does not answer.
+        """
+        from steepest.launchers import slurm
+
+        return {*slurm.under_way()} if shutil.which("squeue") else set()
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run jobs with these overrides; see Hydra's launchers.
 

@@ -1,6 +1,6 @@
 """A grid from its jobs to their results: which runs they mean, what is missing of these, launch, tell."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,8 @@ def sweep(
 
     Args:
         jobs: the overrides of each.
-        launcher: any of Hydra's; what it gives to its jobs it may say by a method `given`.
+        launcher: any of Hydra's; what it gives to its jobs it may say by a method `given`, and which runs it has begun
+            before and will wait for by `under_way`.
         loader: Hydra's.
         config: of the sweep, with its `hydra` node.
         options: see `Options`.
@@ -63,7 +64,8 @@ def sweep(
         JobFailed: a run failed, now or before.
     """
     identifier = Identifier(loader, config, getattr(launcher, "given", None))
-    plan = planned([identifier.identify(words) for words in jobs], options.retry_failed)
+    under_way: set[str] = getattr(launcher, "under_way", set)()
+    plan = planned([identifier.identify(words) for words in jobs], options.retry_failed, under_way)
     print(f"{len(jobs):,} jobs: {described(plan)}.", flush=True)
     if options.dry_run:
         settings: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
@@ -97,13 +99,23 @@ def held_folder(config: DictConfig) -> Iterator[Path]:
         yield folder
 
 
-def planned(jobs: Sequence[PlannedJob], retry_failed: bool) -> Plan:
-    """What of these jobs is to be run: each run once, those without a result, and all of `force=true`."""
+def planned(jobs: Sequence[PlannedJob], retry_failed: bool, under_way: Container[str] = ()) -> Plan:
+    """What of these jobs is to be run: each run once, those without a result, and all of `force=true`.
+
+    Args:
+        jobs: all.
+        retry_failed: run those again that failed.
+        under_way: ids of runs that the launcher has begun before, and will wait for.
+    """
     distinct: dict[str, PlannedJob] = {}
     for job in jobs:
         distinct.setdefault(job.run_id, job)
     states = {name: state(job.folder, job.digest) for name, job in distinct.items()}
-    todo = [job for name, job in distinct.items() if is_open(job, states[name], retry_failed)]
+    todo = [
+        job
+        for name, job in distinct.items()
+        if is_open(job, states[name], retry_failed) or (states[name].word == "running" and name in under_way)
+    ]
     return Plan(distinct, states, len(jobs) - len(distinct), todo)
 
 
