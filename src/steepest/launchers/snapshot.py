@@ -6,19 +6,17 @@ The rest of the environment (Python, torch and other libraries) is not copied. T
 import hashlib
 import os
 import shutil
-import subprocess
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
 from steepest.config import conf_dir
 from steepest.errors import ConfigError
+from steepest.runs.commit import COMMIT, DIFF, git
 
 PACKAGE = Path(__file__).parents[1]
 
 PLUGINS = "hydra_plugins"
-
-COMMIT, DIFF = "commit.txt", "dirty.diff"
 
 
 def snapshot(folder: Path) -> Path:
@@ -80,18 +78,10 @@ def _write(sources: dict[str, Path], place: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
     checkout = conf_dir().parent
-    if (checkout / ".git").exists() and (commit := _git(checkout, "rev-parse", "HEAD")):
+    if (checkout / ".git").exists() and (commit := git(checkout, "rev-parse", "HEAD")):
         (half / COMMIT).write_bytes(commit)
-        untracked = _git(checkout, "ls-files", "--others", "--exclude-standard") or b""
+        untracked = git(checkout, "ls-files", "--others", "--exclude-standard") or b""
         names = b"".join(b"# untracked: %s\n" % name for name in untracked.splitlines())
-        if dirty := names + (_git(checkout, "diff", "HEAD", "--binary") or b""):
+        if dirty := names + (git(checkout, "diff", "HEAD", "--binary") or b""):
             (half / DIFF).write_bytes(dirty)
     half.rename(place)
-
-
-def _git(checkout: Path, *words: str) -> bytes | None:
-    """What git says; None where it does not."""
-    try:
-        return subprocess.run(["git", "-C", checkout, *words], capture_output=True, check=True, timeout=60).stdout  # noqa: S603, S607
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 from omegaconf import OmegaConf
 
 from steepest.errors import ConfigError
+from steepest.runs.commit import commit
 from steepest.runs.files import read_json, strict, write_atomically, write_json
 from steepest.runs.lock import is_held, lock
 
@@ -220,7 +221,8 @@ class RunFolder:
 
 def process() -> dict[str, Any]:
     """What tells the process that runs an attempt."""
-    return {"command": shlex.join(sys.orig_argv), "host": platform.node(), "pid": os.getpid()}
+    at = {"host": platform.node(), "pid": os.getpid()}
+    return {"command": shlex.join(sys.orig_argv), "commit": commit(), **at}
 
 
 def now() -> str:

@@ -48,6 +48,7 @@ WATCHERS = (
     "steepest.launchers.processes",
     "steepest.launchers.server",
     "steepest.runs.closing",
+    "steepest.runs.commit",
     "steepest.runs.log",
     "steepest.runs.wandb_logger",
     "steepest.runs.wandb_run",
