@@ -1,6 +1,7 @@
 """A SLURM cluster for the tests of this folder."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from slurm_bench import CHECKOUT, TINY, Bench, Cluster
@@ -57,8 +58,9 @@ def twin(tmp_path, monkeypatch):
         from steepest.train import train
 
         monkeypatch.chdir(tmp_path)
-        train(compose([*TINY, *words, "paths.runs_dir=twin"]))
-        [path] = (tmp_path / "twin").glob("r*")
+        place = Path(f"twin-{'-'.join(words)}")
+        train(compose([*TINY, *words, f"paths.runs_dir='{place}'"]))
+        [path] = place.absolute().glob("r*")
         return RunFolder(path)
 
     return train_alone

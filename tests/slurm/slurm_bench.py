@@ -20,7 +20,7 @@ TINY = ["model=logistic", "optimizer=sgd_momentum", "budget.epochs=null", "budge
 TINY += ["logger=none", "callbacks=none", "threads=1"]
 
 
-def wait_for(condition, seconds=90.0):
+def wait_for(condition, seconds=180.0):
     """The first true value of the condition."""
     end = time.monotonic() + seconds
     while not (value := condition()):
@@ -53,22 +53,17 @@ class Cluster:
         return done.stdout
 
     def jobs(self):
-        """The state of each job up to now, array tasks one by one, by its id."""
-        lines = self.ask("squeue", "--noheader", "--array", "--states=all", "--format=%A %T").splitlines()
+        """The state of each job up to now, array tasks one by one, by its id (`17`, or `17_3` of an array)."""
+        lines = self.ask("squeue", "--noheader", "--array", "--states=all", "--format=%i %T").splitlines()
         return dict(line.split() for line in lines)
 
     def unended(self):
         """The ids of the jobs that wait or run."""
-        return self.ask("squeue", "--noheader", "--format=%A").split()
+        return self.ask("squeue", "--noheader", "--array", "--format=%i").split()
 
     def job(self, number):
         """What SLURM knows of a job."""
         return dict(re.findall(r"(\w+)=(\S*)", self.ask("scontrol", "--oneliner", "show", "job", number)))
-
-    def records(self):
-        """What SLURM knows of each job up to now."""
-        lines = self.ask("scontrol", "--oneliner", "--all", "show", "job").splitlines()
-        return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines if line.startswith("JobId=")]
 
     def kill_node(self, name):
         """Let a node die with all that runs there."""
@@ -114,11 +109,15 @@ def _name(pid):
 
 
 def job_of(pid):
-    """The SLURM job that a process belongs to, and the name of its node."""
+    """The SLURM job that a process belongs to, and the name of its node.
+
+    A task of an array as `17_3`: scancel does nothing, in silence, with the number that the task has for itself.
+    """
     while pid > 1:
         found = _environment(pid)
         if "SLURM_JOB_ID" in found:
-            return found["SLURM_JOB_ID"], found["SLURMD_NODENAME"]
+            task = [found[name] for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in found]
+            return "_".join(task) or found["SLURM_JOB_ID"], found["SLURMD_NODENAME"]
         pid = _parent(pid)
     raise AssertionError("no job of SLURM")
 
@@ -129,6 +128,7 @@ class Bench:
     Args:
         cluster: where jobs go.
         folder: the working folder; runs lie in `runs/`.
+        program: the checkout whose commands they are.
     """
 
     def __init__(self, cluster, folder, program=CHECKOUT):
@@ -138,11 +138,13 @@ class Bench:
     def start(self, *words, script="train.py"):
         """Type a command and do not wait for its end; what it says is in the file of its `said`."""
         said = self.folder / f"said-{len(self.started)}.txt"
+        path = f"{self.program / 'src'}{os.pathsep}{self.cluster.environment['PYTHONPATH']}"
+        here = {**self.cluster.environment, "PYTHONPATH": path}
         with said.open("w") as file:
             process = subprocess.Popen(
                 [sys.executable, str(self.program / script), *words],
                 cwd=self.folder,
-                env=self.cluster.environment,
+                env=here,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -153,12 +155,12 @@ class Bench:
         self.started.append(process)
         return process
 
-    def ended(self, process, seconds=240.0):
+    def ended(self, process, seconds=400.0):
         """The exit code of a command and what it has said."""
         process.wait(seconds)
         return process.returncode, process.said.read_text()
 
-    def type(self, *words, script="train.py", seconds=240.0):
+    def type(self, *words, script="train.py", seconds=400.0):
         """Type a command; its exit code and what it has said."""
         return self.ended(self.start(*words, script=script), seconds)
 
@@ -182,8 +184,12 @@ class Bench:
     def held(self, seed):
         """The process id of the run of this seed, when it waits (or has died)."""
         file = self.folder / "holds" / str(seed)
-        wait_for(file.exists)
+        wait_for(lambda: file.exists() or self._over())
+        assert file.exists(), "\n".join(path.read_text() for path in self.folder.glob("*-*.*t"))
         return int(file.read_text())
+
+    def _over(self):
+        return not self.cluster.unended() and all(process.poll() is not None for process in self.started)
 
     def runs(self, runs_dir="runs"):
         """The run folders."""
@@ -213,5 +219,5 @@ class Bench:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         for job in self.cluster.unended():
-            subprocess.run(["scancel", job], env=self.cluster.environment, timeout=60)
+            subprocess.run(["scancel", job], env=self.cluster.environment, check=False, timeout=60)
         wait_for(lambda: not self.cluster.unended(), 60)
