@@ -87,8 +87,10 @@ def asks(settings: Mapping[str, Any], trainer: Mapping[str, Any], folder: Path) 
     given = {key: value for key, value in settings.items() if key not in OWN and value is not None}
     given.setdefault("cpus_per_task", devices * settings["cpus_per_device"])
     if trainer["accelerator"] == "gpu" and not {"gpus_per_node", "gpus_per_task", "gres"} & {*given}:
-        kind = settings["gpu_type"]
-        given["gpus_per_node"] = f"{kind}:{devices}" if kind else devices
+        if kind := settings["gpu_type"]:
+            given["gres"] = f"gpu:{kind}:{devices}"
+        else:
+            given["gpus_per_node"] = devices
     given["comment"] = " ".join(filter(None, [given.get("comment"), f"{MARK}{folder.absolute()}"]))
     given["additional_parameters"] = {"requeue": True, **given.get("additional_parameters", {})}
     given["srun_args"] = ["--kill-on-bad-exit=1"]  # a node that fails ends the others, which wait for it

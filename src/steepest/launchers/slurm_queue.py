@@ -68,7 +68,7 @@ def ended(job_id: str) -> Ended:
     """How a job has ended: the controller knows it for some minutes, accounting, where there is one, for good."""
     try:
         line = ask("scontrol", "--oneliner", "show", "job", job_id)
-        found = dict(re.findall(r"(JobState|ExitCode)=(\S+)", line))
+        found = dict(re.findall(r"\b(JobState|ExitCode)=(\S+)", line))
         if "JobState" in found:
             return _ended(found["JobState"], found.get("ExitCode", "0:0"))
     except NoAnswer:
