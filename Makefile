@@ -3,7 +3,7 @@ PYTHON_FILES := src scripts tests train.py
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test slurm goals lint format bench data preview conformance wheel clean
+.PHONY: help train test slurm tpu goals lint format bench data preview conformance wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ test: .venv/.ready-dev ## run the tests on all cores
 
 slurm: .venv/.ready-dev ## run the tests on a real SLURM cluster on this machine
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm -n 2 --dist loadfile $(ARGS) tests/slurm
+
+tpu: .venv-tpu/.ready ## run the tests of trainer=tpu, on the processor in place of a TPU, in .venv-tpu (8 GB)
+	@PJRT_DEVICE=CPU OMP_NUM_THREADS=1 .venv-tpu/bin/python -m pytest -m tpu $(ARGS) tests/test_tpu.py
 
 goals: .venv/.ready-dev ## train to the README's figures on real data, one after the other (an hour or two)
 	@$(BIN)/python -m pytest -m goal -x -v $(ARGS) tests/test_goals.py
@@ -54,12 +57,17 @@ conformance: .venv/.ready-dev ## every optimizer against every property of the c
 wheel: .venv/.ready-dev ## build the wheel into dist/
 	@$(BIN)/python -m build --wheel --outdir dist .
 
-clean: ## remove .venv, caches and built files; runs and data stay
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove .venv, .venv-tpu, caches and built files; runs and data stay
+	rm -rf .venv .venv-tpu dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/.ready: pyproject.toml constraints.txt scripts/setup.sh
 	@echo "Installing into .venv (a few minutes the first time) ..." >&2
 	@scripts/setup.sh
+	@touch $@
+
+.venv-tpu/.ready: pyproject.toml constraints-tpu.txt scripts/setup_tpu.sh
+	@echo "Installing into .venv-tpu (some minutes the first time) ..." >&2
+	@scripts/setup_tpu.sh
 	@touch $@
 
 .venv/.ready-dev: pyproject.toml constraints.txt scripts/setup.sh

@@ -430,6 +430,7 @@ def test_slurm_and_tpu_are_told_where_they_are(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert found_by(surroundings.check_slurm)[0].remedy
     versions(monkeypatch, torch_xla="2.9")
-    assert found_by(hardware.check_tpu) == [Finding("torch_xla 2.9")]
+    monkeypatch.setattr(hardware.tpu, "chips", lambda: 4)
+    assert found_by(hardware.check_tpu) == [Finding("torch_xla 2.9, 4 chip(s)")]
     versions(monkeypatch)
     assert found_by(hardware.check_tpu)[0].found == "none"

@@ -5,7 +5,9 @@ import os
 import sys
 
 import pytest
+from packaging.requirements import Requirement
 
+from steepest.checkup import hardware, software
 from steepest.config import compose
 from steepest.errors import ConfigError
 from steepest.launchers import tpu
@@ -68,3 +70,18 @@ def test_precisions_that_lightning_does_not_run_on_xla_are_refused(machine, prec
     machine(["torch_xla"], device="CPU")
     with pytest.raises(ConfigError, match=f"trainer=tpu cannot run precision={precision}; allowed is fp32"):
         train(compose(["trainer=tpu", f"precision={precision}", "logger=none"]))
+
+
+@pytest.mark.parametrize(("chips", "found"), [(0, "torch_xla 2.9.0, no TPU"), (4, "torch_xla 2.9.0, 4 chip(s)")])
+def test_doctor_says_what_torch_xla_finds(monkeypatch, machine, chips, found):
+    machine(["torch_xla"], chips)
+    monkeypatch.setattr(hardware, "installed", lambda name: "2.9.0")
+    [finding] = hardware.check_tpu(compose([]))
+    assert finding.found == found
+    assert ("PJRT_DEVICE=CPU" in finding.remedy) is (not chips)
+
+
+@pytest.mark.parametrize(("torch_xla", "fits"), [("2.9.0", True), ("not installed", False)])
+def test_doctor_takes_the_older_torch_beside_torch_xla_alone(monkeypatch, torch_xla, fits):
+    monkeypatch.setattr(software, "installed", {"torch": "2.9.1", "torch_xla": torch_xla}.get)
+    assert software.fits(Requirement("torch>=2.11")) is fits

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from steepest.checkup.finding import GB, MEND_FIRST, Finding, brief, imported, installed
+from steepest.launchers import tpu
 
 LOW_MEMORY = 2 * GB
 CGROUPS = Path("/sys/fs/cgroup")
@@ -59,10 +60,14 @@ def nvidia_driver() -> str:
 
 
 def check_tpu(cfg: DictConfig) -> Iterator[Finding]:
-    """Whether torch's TPU support is installed."""
+    """Whether torch's TPU support is installed, and what it finds."""
     found = installed("torch_xla")
-    missing = found == "not installed"
-    yield Finding("none", "Only needed for trainer=tpu: torch_xla.") if missing else Finding(f"torch_xla {found}")
+    if found == "not installed":
+        yield Finding("none", "Only needed for trainer=tpu: torch_xla, in the environment of scripts/setup_tpu.sh.")
+    elif count := tpu.chips():
+        yield Finding(f"torch_xla {found}, {count} chip(s)")
+    else:
+        yield Finding(f"torch_xla {found}, no TPU", "trainer=tpu only works with PJRT_DEVICE=CPU, on the processor.")
 
 
 def check_cpu(cfg: DictConfig) -> Iterator[Finding]:

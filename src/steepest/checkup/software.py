@@ -19,6 +19,9 @@ from steepest.config import conf_dir
 STOLEN = ("2.6.2", "2.6.3")
 """Releases of `lightning` that steal credentials when they are imported (advisory GHSA-w37p-236h-pfx3)."""
 
+BESIDE_XLA = {"torch": "==2.9.*", "torchvision": "==0.24.*"}
+"""What torch_xla 2.9 takes instead of what we ask for; see docs/tpu.md."""
+
 
 def check_python(cfg: DictConfig) -> Iterator[Finding]:
     """The interpreter."""
@@ -57,8 +60,10 @@ def applies(need: Requirement) -> bool:
 
 def fits(need: Requirement) -> bool:
     """Whether the package is there in a version that is allowed."""
-    found = installed(need.name)
-    return found != "not installed" and need.specifier.contains(found, prereleases=True)
+    found, allowed = installed(need.name), need.specifier
+    if need.name in BESIDE_XLA and installed("torch_xla") != "not installed":
+        allowed = SpecifierSet(BESIDE_XLA[need.name])
+    return found != "not installed" and allowed.contains(found, prereleases=True)
 
 
 def check_torch(cfg: DictConfig) -> Iterator[Finding]:
