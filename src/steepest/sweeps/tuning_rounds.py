@@ -11,7 +11,7 @@ from hydra.plugins.launcher import Launcher
 from steepest.errors import ConfigError
 from steepest.launchers.processes import JobFailed
 from steepest.sweeps.identify import Identifier, PlannedJob
-from steepest.sweeps.ledger import Ledger, State, state
+from steepest.sweeps.ledger import Ledger, State, is_open, state
 from steepest.sweeps.tuning_study import OVERRIDES, RUNS, Asked, Trials
 
 POLL_S = 0.5
@@ -46,12 +46,12 @@ class Rounds:
         while asked := [*self.trials.ask(size, total, self.left)]:
             planned = {one.number: self._planned(one) for one in asked}
             again = self.retry_failed or any(one.again for one in asked)
-            returned = self._launched([job for jobs in planned.values() for job in jobs], again)
+            errors = self._launched([job for jobs in planned.values() for job in jobs], again)
             for number, jobs in planned.items():
                 if jobs:
-                    self._tell(number, jobs, returned)
-            refusals = [error for error in returned.values() if isinstance(error, ConfigError)]
-            if refusals and len(refusals) == len(returned) and not self.trials.ranked():
+                    self._tell(number, jobs, errors)
+            refusals = [error for error in errors.values() if isinstance(error, ConfigError)]
+            if refusals and len(refusals) == len(errors) and not self.trials.ranked():
                 raise refusals[0]
 
     def _planned(self, one: Asked) -> list[PlannedJob]:
@@ -67,53 +67,62 @@ class Rounds:
         return jobs
 
     def _launched(self, jobs: Sequence[PlannedJob], again: bool) -> dict[str, Exception]:
-        """Run those that have no result; returns, by their ids, what the launcher says of those that still have none.
+        """Run those that have no result; returns, by their ids, why some still have none.
 
         Args:
             jobs: of a round. Two of its trials may have the same run.
             again: run those again that failed.
         """
         runs = {job.run_id: job for job in jobs}
-        while any(state(job.folder, job.digest).word == "running" for job in runs.values()):
+        under_way: set[str] = getattr(self.launcher, "under_way", set)()  # the launcher waits for these itself
+        while any(name not in under_way and stands(job).word == "running" for name, job in runs.items()):
             time.sleep(POLL_S)  # jobs of a command that was killed, which go on by themselves
-        states = {name: state(job.folder, job.digest) for name, job in runs.items()}
-        todo = {name: job for name, job in runs.items() if is_open(job, states[name], again)}
-        done = [job for name, job in runs.items() if name not in todo]
-        number = self.ledger.add([*todo.values(), *done], Path(jobs[0].config["paths"]["runs_dir"])) if jobs else 0
+        states = {name: stands(job) for name, job in runs.items()}
+        needed = ("stale", "running")
+        todo = [job for name, job in runs.items() if is_open(job, states[name], again) or states[name].word in needed]
+        done = [job for job in runs.values() if job not in todo]
+        number = self.ledger.add([*todo, *done], Path(jobs[0].config["paths"]["runs_dir"])) if jobs else 0
         if not todo:
             return {}
-        force = {name: ["force=true"] if states[name].word == "stale" else [] for name in todo}
-        answers = self.launcher.launch([[*job.overrides, *force[name]] for name, job in todo.items()], number)
-        errors = {name: error_of(answer) for name, answer in zip(todo, answers, strict=True)}
-        return {name: error for name, error in errors.items() if not state(runs[name].folder, runs[name].digest).done}
+        words = [[*job.overrides, *["force=true"] * (states[job.run_id].word == "stale")] for job in todo]
+        answers = self.launcher.launch(words, number)
+        lost = [index for index, job in enumerate(todo) if not stands(job).done]
+        errors = {index: error_of(answers[index]) for index in lost}
+        self.ledger.fail({number + index: reason(error) for index, error in errors.items()})
+        return {todo[index].run_id: error for index, error in errors.items()}
 
-    def _tell(self, number: int, jobs: Sequence[PlannedJob], returned: Mapping[str, Exception]) -> None:
+    def _tell(self, number: int, jobs: Sequence[PlannedJob], errors: Mapping[str, Exception]) -> None:
         """End a trial with what its runs have left; one that was asked to stop is left as it is."""
-        states = [state(job.folder, job.digest) for job in jobs]
+        states = [stands(job) for job in jobs]
         if any(one.record.get("status") == "preempted" for one in states):
             self.left.add(number)
             return
+        values: list[float | None] = []
         for job, one in zip(jobs, states, strict=True):
             if not one.done:
-                said = one.reason if one.word == "failed" else returned.get(job.run_id) or one.reason
-                self.trials.give_up(number, f"{job.run_id}: {said}")
+                error = errors.get(job.run_id)
+                why = one.reason if one.word == "failed" or error is None else reason(error)
+                self.trials.give_up(number, f"{job.run_id}: {why}")
                 return
-        self.trials.tell(number, [job.folder.summary["headline"]["value"] for job in jobs])
+            values.append(job.folder.summary["headline"]["value"] if one.word == "finished" else None)
+        self.trials.tell(number, values)
 
 
-def is_open(job: PlannedJob, state: State, again: bool) -> bool:
-    """Whether a run is to be run; one that failed only by other source or versions, or `again`."""
-    if state.word == "failed":
-        return again or state.record.get("source_digest") != job.digest
-    return not state.done or job.config["force"]
+def stands(job: PlannedJob) -> State:
+    """How the run of a job stands."""
+    return state(job.folder, job.digest)
 
 
-def error_of(job: Any) -> Exception:
+def error_of(answer: Any) -> Exception:
     """Why a job left no result, as far as its launcher knows."""
-    try:
-        value = job.return_value
-    except Exception as error:
-        return error
+    value = answer._return_value  # the public one prints Hydra's lines before it raises
+    if isinstance(value, Exception):
+        return value
     if isinstance(value, float) and math.isnan(value):
         return ConfigError("its configuration is refused.")  # it has said so itself
     return JobFailed("it left no result")
+
+
+def reason(error: Exception) -> str:
+    """An error without the job that it names."""
+    return " ".join(str(error).split()).partition(" (job ")[0] or type(error).__name__

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import optuna
 import sqlalchemy
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
@@ -62,7 +62,7 @@ class Trials:
 
     def __init__(
         self,
-        storage: RDBStorage,
+        storage: BaseStorage,
         name: str,
         space: Space,
         record: Mapping[str, Any],
@@ -127,7 +127,7 @@ class Trials:
         """
         self.note(number, VALUES, [*values])
         worst = self.sign * math.inf
-        self.study.tell(number, math.fsum(worst if one is None else one for one in values) / len(values))
+        self.study.tell(number, sum(worst if one is None else one for one in values) / len(values))
 
     def give_up(self, number: int, reason: str) -> None:
         """End a trial that has no value."""
@@ -170,7 +170,9 @@ class Trials:
         count = len(self.space.optimizers)
         optimizer = self.space.optimizers[number % count]
         axes = self.space.axes(optimizer)
-        sequence = qmc.Sobol(len(axes), seed=self.seed).fast_forward(number // count)
+        sequence = qmc.Sobol(len(axes), seed=self.seed)
+        if before := number // count:
+            sequence.fast_forward(before)
         shares = dict(zip(axes, sequence.random(1)[0], strict=True))
         point = {name_of(axis): turned(axis, axis.at(float(share))) for axis, share in shares.items()}
         return {"optimizer": optimizer, **point} if count > 1 else point
