@@ -101,6 +101,7 @@ class Commands:
         folder.mkdir()
         for name in ("sbatch", "srun", "squeue", "scontrol", "sacct", "scancel"):
             script = f'#!/bin/sh\ncd {folder}\necho "$@" >> {name}.calls\n[ -f "$1" ] && cat "$1" >> scripts\n'
+            script += "env > environment\n"
             script += f"cat {name}.err >&2 2>/dev/null\ncat {name}.out 2>/dev/null\n"
             script += f"exit $(cat {name}.rc 2>/dev/null || echo 0)\n"
             (folder / name).write_text(script)
@@ -263,6 +264,13 @@ def test_a_job_that_is_back_in_the_queue_or_that_nobody_knows_about_is_waited_fo
     assert cluster.clock >= 5
     said = capsys.readouterr().out
     assert said == "job 0 is held (launch failed requeued held): scontrol release 17_0, or scancel 17_0\n"
+
+
+def test_a_result_that_this_source_cannot_read_is_said_to_be_so(tmp_path):
+    job = submitted(0, tmp_path)
+    Path(job.result).write_bytes(b"cno_such_module\nThing\n.")
+    assert slurm_wait.result_of(job, 0).reason.startswith("its result is by other source")
+    assert slurm_wait.result_of(submitted(1, tmp_path), 0) is None
 
 
 def test_looks_become_rarer():
@@ -471,6 +479,18 @@ def test_a_sweep_is_one_array_whose_script_says_all(typed, commands, capsys):
     assert not any("launcher" in word or "sweep" in word for word in words)
     assert call.job.log == place / "job-1.log"
     assert "hydra.job.num=1" in own
+
+
+def test_a_driver_that_is_a_job_itself_submits_as_if_it_were_none(typed, commands, monkeypatch):
+    for name in ("SLURM_JOB_ID", "SLURM_NTASKS", "SBATCH_PARTITION", "SLURM_CONF"):
+        monkeypatch.setenv(name, "1")
+    commands.answer("sbatch", err="sbatch: error: no\n", rc=1)  # its environment is the last one that is kept
+    monkeypatch.setattr(slurm_queue, "cancel", lambda jobs: None)
+    assert typed("seed=0") == 2
+    here = {line.partition("=")[0] for line in (commands.folder / "environment").read_text().splitlines()}
+    assert "SLURM_CONF" in here
+    assert not {"SLURM_JOB_ID", "SLURM_NTASKS", "SBATCH_PARTITION"} & here
+    assert os.environ["SLURM_NTASKS"] == "1"
 
 
 def test_a_run_that_waits_in_the_queue_is_not_submitted_again(typed, commands, capsys):

@@ -112,6 +112,8 @@ def result_of(job: Submitted, node: int) -> Outcome | None:
         kind, value = pickle.loads(file.read_bytes())  # noqa: S301 - of our own job
     except (FileNotFoundError, EOFError):
         return None
+    except (AttributeError, ImportError):  # of a job that an earlier driver has submitted
+        return Outcome(1, None, 0.0, None, f"its result is by other source, and cannot be read: {file}")
     if kind == "success":
         return value if node == 0 else None  # others only follow
     name, _, said = next(line for line in reversed(value.splitlines()) if line.strip()).partition(": ")
