@@ -45,7 +45,7 @@ def test_ctrl_c_ends_the_driver_and_says_what_becomes_of_the_jobs(bench):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["optimizer.lr=fast"], "optimizer.lr"),
+        (["budget.steps=many"], "budget.steps=many is not possible; allowed is a whole number above 0"),
         (["hydra.launcher.partition=nowhere"], "nowhere"),
         (["trainer.num_nodes=9", "trainer=ddp_cpu"], "9"),
         (["hydra.launcher.constraint=h200"], "h200"),

@@ -2,31 +2,36 @@
 
 import pytest
 from killing import content, differences
-from slurm_bench import job_of
+from slurm_bench import job_of, wait_for
 
 pytestmark = pytest.mark.slurm
+
+OTHER = {"127.0.0.1": "127.0.0.2", "127.0.0.2": "127.0.0.1"}
 
 
 def test_at_the_time_limit_a_run_is_saved_and_requeued_and_a_node_that_fails_costs_nothing(bench, twin):
     cluster = bench.cluster
-    limits = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30"]
+    limits = ["hydra.launcher.timeout_min=5", "hydra.launcher.signal_delay_s=60"]
     limited = bench.holding({0: "wait"}, "seed=0", *limits, "hydra.sweep.dir=limited")
-    late, one = job_of(bench.held(0))
-    other = {"127.0.0.1": "127.0.0.2", "127.0.0.2": "127.0.0.1"}[one]
-    cluster.ask("scontrol", "update", f"NodeName={one}", "State=drain", "Reason=test")
-    unlucky = bench.holding({1: "wait"}, "seed=1", "hydra.sweep.dir=unlucky")
-    lost, node = job_of(bench.held(1))
-    cluster.ask("scontrol", "update", f"NodeName={one}", "State=resume")
-    assert node == other
-    cluster.kill_node(other)
-    cluster.start_node(other)
-    code, said = bench.ended(unlucky)
-    assert code == 0, said
-    assert cluster.job(lost)["Restarts"] == "1"
-    code, said = bench.ended(limited)
-    assert code == 0, said
-    assert (cluster.job(late)["JobState"], cluster.job(late)["Restarts"]) == ("COMPLETED", "1")
-    assert [entry["opt_step"] for entry in bench.run(0).status["resumed"]] == [10]
-    for seed in (0, 1):
+    late, node = job_of(bench.held(0))
+    _, minutes, _ = cluster.job(late)["RunTime"].split(":")
+    cluster.ask("scontrol", "update", f"JobId={late}", f"TimeLimit={int(minutes) + 2}")  # not to wait five minutes
+
+    whole_node = ["hydra.launcher.cpus_per_task=2", "hydra.sweep.dir=unlucky"]  # the other one, or there is no room
+    unlucky = bench.holding({1: "wait"}, "seed=1", *whole_node)
+    wait_for(lambda: cluster.job(late)["Restarts"] == "1")
+    cluster.ask("scontrol", "update", f"JobId={late}", "TimeLimit=5")
+    lost, where = job_of(bench.held(1))
+    assert where == OTHER[node]
+    cluster.kill_node(where)
+    cluster.start_node(where)
+
+    for seed, job, process in ((0, late, limited), (1, lost, unlucky)):
+        code, said = bench.ended(process)
+        assert code == 0, said
+        assert (cluster.job(job)["JobState"], cluster.job(job)["Restarts"]) == ("COMPLETED", "1")
         assert bench.run(seed).status["attempt"] == 1
+        rows = [(row["opt_step"], "val/loss" in row) for row in bench.run(seed).rows()]
+        assert len(rows) == len(set(rows))
         assert not differences(content(bench.run(seed)), content(twin(f"seed={seed}")))
+    assert [entry["opt_step"] for entry in bench.run(0).status["resumed"]] == [10]

@@ -34,7 +34,7 @@ def swept(shared):
 def test_runs_that_end_well_are_collected_by_the_driver(swept, shared):
     for seed in (0, 1, 2):
         assert shared.run(seed).status["status"] == "finished"
-        assert f"{shared.run(seed).summary['headline']['value']:.3g}" in swept.first.said
+        assert f"{shared.run(seed).summary['headline']['value']:.4g}" in swept.first.said
 
 
 def test_a_sweep_with_failures_says_so_and_exits_with_an_error(swept):
