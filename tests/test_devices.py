@@ -1,16 +1,15 @@
 """Several processes on one batch."""
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from steepest.assemble import assemble
 from steepest.config import compose
-from steepest.launchers.machine import cores
+from steepest.launchers.machine import cores, settle
+from steepest.launchers.ranks import RankFailed
 from steepest.runs.folder import RunFolder
 from steepest.train import train
 
@@ -30,23 +29,81 @@ def weights(folder):
     return {name: value for name, value in state.items() if name.startswith("model.")}
 
 
-@TWO
-@pytest.mark.parametrize(
-    ("strategy", "precision", "tolerance"),
-    [(["trainer=ddp_cpu"], "fp64", 1e-11), (["trainer=fsdp2", "trainer.accelerator=cpu"], "fp32", 1e-5)],
-    ids=["ddp_cpu", "fsdp2"],
-)
-@pytest.mark.parametrize("batch", [["batch.size=100"], ["batch=full", "batch.micro_size=431"]], ids=["mini", "full"])
-def test_two_ranks_equal_one_process_with_the_joint_batch(strategy, precision, tolerance, batch):
-    batch = [*batch, f"precision={precision}"]
-    alone, together = run(*batch), run(*batch, *strategy)
+FULL = ["batch=full", "batch.micro_size=431"]
+SCALED = ["batch.size=100", "batch.micro_size=25", "batch.lr_scaling=linear"]
+DDP, FSDP2 = ["trainer=ddp_cpu", "precision=fp64"], ["trainer=fsdp2", "trainer.accelerator=cpu"]
+
+
+def equal(strategy, words, tolerance):
+    """Two ranks and one process with the joint batch come to the same, on models without dropout or batch norm."""
+    precision = [word for word in strategy if word.startswith("precision=")]
+    alone, together = run(*words, *precision), run(*words, *strategy)
     torch.testing.assert_close(weights(together), weights(alone), rtol=tolerance, atol=tolerance)
     for key in ("opt_steps", "examples", "grad_evals"):
         assert together.summary[key] == alone.summary[key]
     for key in ("val/loss", "val/accuracy", "test/loss", "test/accuracy"):
-        assert together.summary["metrics"][key] == pytest.approx(alone.summary["metrics"][key], abs=1e-6)
+        assert together.summary["metrics"][key] == pytest.approx(
+            alone.summary["metrics"][key], abs=max(1e-6, tolerance)
+        )
     steps = [json.loads(line)["opt_step"] for line in together.metrics_file.read_text().splitlines()]
     assert steps == [json.loads(line)["opt_step"] for line in alone.metrics_file.read_text().splitlines()]
+    return alone, together
+
+
+@TWO
+@pytest.mark.parametrize(("strategy", "tolerance"), [(DDP, 1e-11), (FSDP2, 1e-5)], ids=["ddp_cpu", "fsdp2"])
+@pytest.mark.parametrize("batch", [["batch.size=100"], FULL, SCALED], ids=["mini", "full", "scaled"])
+def test_two_ranks_equal_one_process_with_the_joint_batch(strategy, tolerance, batch):
+    alone, together = equal(strategy, batch, tolerance)
+    lr = [[row["lr"] for row in folder.rows() if "lr" in row] for folder in (alone, together)]
+    assert lr[0] == lr[1]  # scaled for the joint batch
+    assert together.summary["examples"] == 12 * (100 if "batch.size=100" in batch else alone.summary["examples"] // 12)
+
+
+@TWO
+@pytest.mark.parametrize(
+    "model",
+    [["model=mlp"], ["model=vit", "model.dim=8", "model.depth=1", "model.heads=2", "model.dropout=0.0"]],
+    ids=["mlp", "vit"],
+)
+def test_two_ranks_equal_one_process_on_deep_models(model):
+    equal(DDP, [*model, "optimizer=adamw", "batch.size=100"], 1e-9)
+
+
+@TWO
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("lamb", []),
+        pytest.param("lars", ["optimizer.lr=1"], marks=pytest.mark.slow),
+        # bfloat16 would round sums in another order to other numbers.
+        pytest.param("muon", ["optimizer.ns_dtype=float32"], marks=pytest.mark.slow),
+        pytest.param("shampoo", ["optimizer.every=4"], marks=pytest.mark.slow),
+    ],
+)
+def test_optimizers_of_whole_matrices_see_them_whole_on_shards(name, words):
+    """Norms, products and roots of a sharded matrix are those of the matrix: half of it would give other steps.
+
+    SOAP: in double precision in test_training_optimizers.py; where a pixel is always 0, its basis is a rounding error.
+    """
+    words = ["model=mlp", "model.hidden=[32,32]", f"optimizer={name}", *words, "batch.size=100"]
+    cfg = compose([*BASE, *words])
+    settle(cfg)
+    start = flat(assemble(cfg).task.state_dict())
+    alone, together = flat(weights(run(*words))), flat(weights(run(*words, *FSDP2)))
+    assert (together - alone).norm() < 0.01 * (alone - start).norm()  # in single precision
+
+
+def flat(state):
+    return torch.cat([state[name].double().flatten() for name in sorted(state) if name.startswith("model.")])
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_batch_norm_over_ranks_is_that_of_the_joint_batch():
+    words = ["model=mlp", "model.batch_norm=true", "batch.size=100", "precision=fp64"]
+    alone = run(*words, "trainer=gpu")
+    together = run(*words, "trainer=ddp", "devices=2", "trainer.sync_batchnorm=true")
+    torch.testing.assert_close(weights(together), weights(alone), rtol=1e-9, atol=1e-9)
 
 
 @TWO
@@ -57,42 +114,10 @@ def test_a_rank_that_diverges_ends_the_run_as_diverged():
 
 
 @TWO
-def test_a_rank_that_fails_ends_the_others_and_is_named():
+def test_a_rank_that_cannot_begin_is_named():
     Path("file").write_text("no folder")
-    with pytest.raises(RuntimeError, match=r"rank [01] of 2 failed with exit code 1"):
+    with pytest.raises(RankFailed, match=r"rank 0 of 2 failed: NotADirectoryError: "):
         run("trainer=ddp_cpu", "logger=csv", "logger.csv.save_dir=file/x")
     [status] = Path("runs").glob("*/status.json")
     assert json.loads(status.read_text())["status"] == "failed"
     assert "NotADirectoryError" in (status.parent / "log.txt").read_text()
-
-
-@TWO
-def test_ranks_go_when_the_process_that_started_them_is_killed():
-    words = ["trainer=ddp_cpu", "budget.steps=1000000", "budget.epochs=null", "callbacks=none", "logger=none"]
-    command = [sys.executable, "-m", "steepest.cli", "train", *words, "model=logistic"]
-    starter = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(lambda: any(path.stat().st_size for path in Path("runs").glob("*/metrics.jsonl")))
-        found = ranks_below(starter.pid)
-    finally:
-        starter.kill()
-        starter.wait()
-    assert len(found) == 2
-    wait_for(lambda: not any(alive(pid) for pid in found))
-
-
-def wait_for(happened, seconds=90):
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def ranks_below(parent):
-    listing = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=True)
-    return [int(word) for word in listing.stdout.split()]
-
-
-def alive(pid):
-    state = Path(f"/proc/{pid}/stat")
-    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
