@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -479,6 +480,33 @@ def test_a_sweep_is_one_array_whose_script_says_all(typed, commands, capsys):
     assert not any("launcher" in word or "sweep" in word for word in words)
     assert call.job.log == place / "job-1.log"
     assert "hydra.job.num=1" in own
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trainer=ddp_cpu", "trainer.devices=1,2", "seed=0", "optimizer.lr=0.1"],
+        ["hydra.launcher.partition=long", "hydra.launcher.timeout_min=90", "name='a b'", "validation.every=2,3"],
+    ],
+)
+def test_what_a_sweep_says_of_all_jobs_is_what_each_composed_for_itself_says(typed, monkeypatch, words):
+    seen = []
+
+    def submit(wanted, *_):
+        seen.append(wanted)
+        raise ConfigError("seen")
+
+    monkeypatch.setattr(slurm, "submit", submit)
+    assert typed(*words) == 2
+    shutil.rmtree("sweep")
+    assert typed(*words, "hydra.sweep.subdir=${hydra.job.id}/..") == 2
+    quick, composed = seen
+    assert len(quick) == 2
+    for one, other in zip(quick, composed, strict=True):
+        assert (one.number, one.run_id, one.asks) == (other.number, other.run_id, other.asks)
+        assert one.call.job.arguments[0] == other.call.job.arguments[0]
+        assert one.call.job.arguments[1][1:] == other.call.job.arguments[1][1:]
+    assert composed[1].call.job.arguments[1][0].endswith("/1/..'")
 
 
 def test_a_driver_that_is_a_job_itself_submits_as_if_it_were_none(typed, commands, monkeypatch):

@@ -4,13 +4,14 @@ Hydra imports this file at each start, also for --help: what is heavy is importe
 """
 
 import contextlib
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, configure_log, filter_overrides, setup_globals
@@ -18,6 +19,9 @@ from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
 from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from steepest.sweeps.identify import PlannedJob
 
 
 @dataclass
@@ -108,8 +112,10 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         """
         from steepest.errors import ConfigError
         from steepest.launchers import lines, processes, slurm, slurm_wait, sweep_job
+        from steepest.sweeps.identify import Identifier
 
         assert self.config is not None
+        assert self.hydra_context is not None
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         if shutil.which("sbatch") is None or shutil.which("srun") is None:
@@ -120,61 +126,79 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         folder = Path(str(self.config.hydra.sweep.dir)).absolute()
         known = slurm.under_way()
         jobs: dict[int, slurm.Submitted] = {}
-        wanted: dict[int, slurm.Submission] = {}
-        configs = [self._composed(overrides, initial_job_idx + i) for i, overrides in enumerate(job_overrides)]
-        for index, (config, run_id) in enumerate(configs):
-            if run_id in known:
-                jobs[index] = replace(known[run_id], number=initial_job_idx + index)
+        wanted: list[slurm.Submission] = []
+        identifier = Identifier(self.hydra_context.config_loader, self.config, self.given)
+        planned = [identifier.identify(overrides) for overrides in job_overrides]
+        for number, one in enumerate(planned, initial_job_idx):
+            if one.run_id in known:
+                jobs[number] = replace(known[one.run_id], number=number)
             else:
-                wanted[index] = self._submission(config, run_id, folder)
-        by_number = {one.number: index for index, one in wanted.items()}
+                wanted.append(self._submission(number, one, folder))
         folder.mkdir(parents=True, exist_ok=True)
         slurm.note(folder, [*jobs.values()])
         retries = self.params["max_num_timeout"]
-        for job in slurm.submit([*wanted.values()], folder, Path(self.params["submitit_folder"]).absolute(), retries):
-            jobs[by_number[job.number]] = job
+        for job in slurm.submit(wanted, folder, Path(self.params["submitit_folder"]).absolute(), retries):
+            jobs[job.number] = job
+        in_order = {index: jobs[number] for index, number in enumerate(sorted(jobs))}
         with contextlib.ExitStack() as stack:
             listener: processes.Listener = processes.unheard
             if self.params["verbose"]:
                 print(slurm.described([*jobs.values()], len(wanted)), flush=True)
                 names = lines.distinct(initial_job_idx, [filter_overrides(each) for each in job_overrides])
-                logs = [Path(jobs[index].log) for index in range(len(configs))]
+                logs = [Path(job.log) for job in in_order.values()]
                 listener = stack.enter_context(lines.shown(names, logs))
             try:
-                outcomes = slurm_wait.Wait(jobs, listener).run()
+                outcomes = slurm_wait.Wait(in_order, listener).run()
             except KeyboardInterrupt:
                 stack.close()
                 print(slurm.farewell([*jobs.values()], folder), file=sys.stderr)
                 raise
         return [
-            sweep_job.returned(config, Path(jobs[index].log), outcomes[index])
-            for index, (config, _) in enumerate(configs)
+            sweep_job.ended(job.number, planned[index].overrides, Path(job.log), outcomes[index])
+            for index, job in in_order.items()
         ]
 
-    def _composed(self, overrides: Sequence[str], number: int) -> tuple[DictConfig, str]:
-        """The configuration of a job, and the id of its run."""
-        from steepest.config import resolved
-        from steepest.launchers import sweep_job
-        from steepest.runs.identity import identify
-
-        assert self.config is not None
-        assert self.hydra_context is not None
-        config = sweep_job.composed(self.hydra_context, self.config, overrides, number)
-        sweep_job.give(config, self.given(config))
-        return config, identify(resolved(sweep_job.of_the_task(config)))
-
-    def _submission(self, config: DictConfig, run_id: str, folder: Path) -> Any:
+    def _submission(self, number: int, planned: "PlannedJob", folder: Path) -> Any:
         """What is to be submitted for a job."""
         from steepest.launchers import slurm, slurm_job, snapshot, sweep_job
         from steepest.launchers.processes import Job
 
+        assert self.config is not None
         if self.code is None or self.code.parent != folder:
             folder.mkdir(parents=True, exist_ok=True)
             self.code = snapshot.snapshot(folder)
-        settings: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
+        if self._is_like_the_sweep(planned.overrides):
+            given = sweep_job.Overrides(sweep_job.overrides_of(self.config).hydra, planned.overrides)
+            words, own = sweep_job.words_of(self.config, given), sweep_job.own_words(self.config, number)
+            settings = self._settings(planned.config["trainer"])
+        else:  # composing takes a tenth of a second
+            assert self.hydra_context is not None
+            config = sweep_job.composed(self.hydra_context, self.config, planned.overrides, number)
+            words, own = sweep_job.words_of(config), sweep_job.own_words(config)
+            settings = _container(config.hydra.launcher)
         settings["setup"] = [*(settings["setup"] or []), *slurm.exports(self.code)]
-        words, own = sweep_job.words_of(config), sweep_job.own_words(config)
-        number = config.hydra.job.num
         train_alone = resolve_name("hydra_plugins.steepest_isolated:train_alone")
         job = Job(train_alone, [words, own], sweep_job.log_of(folder, number), folder=Path.cwd())
-        return slurm.Submission(number, run_id, slurm_job.SlurmRun(job), slurm.asks(settings, config.trainer, folder))
+        asks = slurm.asks(settings, planned.config["trainer"], folder)
+        return slurm.Submission(number, planned.run_id, slurm_job.SlurmRun(job), asks)
+
+    def _is_like_the_sweep(self, overrides: Sequence[str]) -> bool:
+        """Whether what `hydra` says for a job with these overrides is known from the sweep and the job's trainer."""
+        assert self.config is not None
+        hydra: Any = OmegaConf.to_container(self.config.hydra, resolve=False)
+        refers = re.findall(r"\$\{([^}]*)", f"{hydra['launcher']} {hydra['sweep']['subdir']}")
+        known = all(name.startswith(("trainer.", "hydra.sweep.dir", "hydra.job.name")) for name in refers)
+        return known and not any(word.lstrip("+~").startswith("hydra") for word in overrides)
+
+    def _settings(self, trainer: Mapping[str, Any]) -> dict[str, Any]:
+        """`hydra.launcher` of a job with this trainer."""
+        assert self.config is not None
+        raw = OmegaConf.to_container(self.config.hydra.launcher, resolve=False)
+        of_the_sweep = {"sweep": {"dir": self.config.hydra.sweep.dir}, "job": {"name": self.config.hydra.job.name}}
+        config = OmegaConf.create({"trainer": trainer, "hydra": {**of_the_sweep, "launcher": raw}})
+        return _container(config.hydra.launcher)
+
+
+def _container(node: DictConfig) -> dict[str, Any]:
+    found: Any = OmegaConf.to_container(node, resolve=True)
+    return found

@@ -56,9 +56,14 @@ def give(config: DictConfig, words: Sequence[str]) -> None:
     config.hydra.overrides.task.extend(words)
 
 
-def words_of(config: DictConfig) -> list[str]:
-    """The arguments of a `steepest train` command that does alone what the job does in its sweep."""
-    given = overrides_of(config)
+def words_of(config: DictConfig, given: Overrides | None = None) -> list[str]:
+    """The arguments of a `steepest train` command that does alone what a job does in its sweep.
+
+    Args:
+        config: of the job, or of its sweep.
+        given: the job's overrides; None: those of `config`.
+    """
+    given = given or overrides_of(config)
     of_hydra = [word for word in given.hydra if not word.lstrip("+~").startswith(OF_THE_SWEEP)]
     sources = config.hydra.runtime.config_sources
     flags = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
@@ -67,9 +72,14 @@ def words_of(config: DictConfig) -> list[str]:
     return [*flags, *of_hydra, *given.task]
 
 
-def own_words(config: DictConfig) -> list[str]:
-    """Further arguments, which only say where in its sweep the job is."""
-    number = config.hydra.job.num
+def own_words(config: DictConfig, number: int | None = None) -> list[str]:
+    """Further arguments, which only say where in its sweep the job is.
+
+    Args:
+        config: of the job, or of its sweep.
+        number: of the job; None: that of `config`.
+    """
+    number = config.hydra.job.num if number is None else number
     return [f"hydra.run.dir={quoted(_place(config))}", f"hydra.job.num={number}", f"hydra.job.id={number}"]
 
 
@@ -80,19 +90,23 @@ def log_of(sweep_dir: str | Path, number: int) -> Path:
 
 def returned(config: DictConfig, log: Path, outcome: Outcome) -> JobReturn:
     """What Hydra wants to know of a job that has ended."""
+    answer = ended(config.hydra.job.num, overrides_of(config).task, log, outcome)
+    answer.cfg, answer.hydra_cfg = of_the_task(config), OmegaConf.masked_copy(config, "hydra")
+    answer.task_name = config.hydra.job.name
+    return answer
+
+
+def ended(number: int, overrides: Sequence[str], log: Path, outcome: Outcome) -> JobReturn:
+    """What Hydra needs to know of a job that has ended."""
     answer = JobReturn(
-        overrides=overrides_of(config).task,
-        cfg=of_the_task(config),
-        hydra_cfg=OmegaConf.masked_copy(config, "hydra"),
+        overrides=overrides,
         working_dir=str(Path.cwd()),
-        task_name=config.hydra.job.name,
         status=JobStatus.FAILED if outcome.reason else JobStatus.COMPLETED,
     )
     answer.return_value = outcome.value
     if outcome.reason:
         kind = ConfigError if outcome.exit_code == MISTAKE else JobFailed
-        where = f"job {config.hydra.job.num}: {' '.join(answer.overrides or [])}; see {log}"
-        answer.return_value = kind(f"{why(outcome)} ({where})")
+        answer.return_value = kind(f"{why(outcome)} (job {number}: {' '.join(overrides)}; see {log})")
     return answer
 
 
