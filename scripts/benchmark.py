@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import platform
 import statistics
@@ -205,7 +206,95 @@ def cpu() -> str:
     return platform.processor()
 
 
-BENCHMARKS = {"startup": startup, "loop": loop, "images": images, "convolutions": convolutions, "tables": tables}
+def sweeps() -> Iterator[str]:
+    """Seconds of a sweep's job over those of its training alone, one at a time (to reach: isolated 0.5)."""
+    with tempfile.TemporaryDirectory() as place:
+        for name, words in (
+            ("isolated", ["-m", "hydra/launcher=isolated", "hydra.launcher.n_jobs=1"]),
+            ("joblib", ["-m", "hydra/launcher=joblib", "hydra/sweeper=basic", "hydra.launcher.n_jobs=1"]),
+            ("a fresh process each", []),
+        ):
+            costs = [job_overhead(words, f"{place}/{len(words)}-{turn}") for turn in range(3)]
+            yield f"{name:<28} {spread(costs)}"
+
+
+def job_overhead(words: list[str], runs_dir: str) -> float:
+    """What a job costs beside its training: by sweeps of 2 and of 10 jobs, so that what a sweep costs drops out."""
+    tiny = ["model=logistic", "callbacks=none", "logger=none", "budget.steps=20", "budget.epochs=null", "threads=1"]
+
+    def run(count: int) -> float:
+        own = [*tiny, f"paths.runs_dir={runs_dir}-{count}"]
+        if words:
+            return timed(lambda: run_train([*words, *own, f"seed={','.join(map(str, range(count)))}"]))
+        return sum(timed(lambda: run_train([*own, f"seed={seed}"])) for seed in range(count))  # noqa: B023
+
+    few, many = run(2), run(10)
+    trained = [json.loads(file.read_text())["elapsed_s"] for file in Path(f"{runs_dir}-10").glob("r*/summary.json")]
+    if len(trained) != 10:
+        raise RuntimeError(f"{len(trained)} of 10 jobs have ended")
+    return (many - few) / 8 - statistics.fmean(trained)
+
+
+def ledger() -> Iterator[str]:
+    """Seconds to plan a sweep of 10,240 runs, and for its status (to reach: 10 and 5)."""
+    with tempfile.TemporaryDirectory() as place:
+        lr = ",".join(f"{10 ** (-i / 8):.4g}" for i in range(32))
+        words = [
+            *["-m", "optimizer=adam,adamw,sgd,sgd_momentum,lion,lamb,muon,rmsprop"],
+            *["schedule=cosine,constant,warmup_cosine,wsd", f"optimizer.lr={lr}", "seeds=10"],
+            f"paths.runs_dir={place}/runs",
+        ]
+        yield f"plan                         {spread([timed(lambda: planned(words)) for _ in range(3)])}"
+        folder = Path(place) / "runs/sweeps/written"
+        written(folder, 10_240)
+        answer = [sys.executable, "-m", "steepest.cli", "status", str(folder)]
+        yield f"status                       {spread([timed(lambda: answered(answer)) for _ in range(3)])}"
+
+
+def planned(words: list[str]) -> None:
+    """Plan a sweep in a process of its own, as a dry run does it before it probes a run."""
+    ask = (
+        "import sys\n"
+        "from steepest.sweeps import bill\n"
+        "bill.bill = lambda todo, done, probes: sys.exit(0 if len(todo) == 10240 else 1)\n"
+        "from steepest.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    answered([sys.executable, "-c", ask, "train", *words, "dry_run=true"])
+
+
+def answered(command: list[str]) -> None:
+    """Run a command that must come to its end."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode or "Traceback" in done.stderr:
+        raise RuntimeError(done.stderr)
+
+
+def written(folder: Path, count: int) -> None:
+    """A sweep of so many finished runs, as its commands and its runs would leave it."""
+    from steepest.runs.files import write_json
+    from steepest.sweeps.identify import PlannedJob
+    from steepest.sweeps.ledger import Ledger
+
+    folder.mkdir(parents=True)
+    runs_dir = folder.parents[1]
+    jobs = [PlannedJob([f"seed={i}"], {}, f"r{i:011x}", "digest") for i in range(count)]
+    Ledger(folder).add(jobs, runs_dir)
+    for job in jobs:
+        (runs_dir / job.run_id).mkdir()
+        record = {"status": "finished", "attempt": 1, "run_id": job.run_id, "source_digest": job.digest}
+        write_json(runs_dir / job.run_id / "status.json", record)
+
+
+BENCHMARKS = {
+    "sweeps": sweeps,
+    "ledger": ledger,
+    "startup": startup,
+    "loop": loop,
+    "images": images,
+    "convolutions": convolutions,
+    "tables": tables,
+}
 
 if __name__ == "__main__":
     with contextlib.redirect_stderr(io.StringIO()) if not sys.stderr.isatty() else contextlib.nullcontext():

@@ -521,12 +521,10 @@ def test_an_unknown_name_in_a_sweep_ends_it_before_its_first_job(capsys):
     assert not list(Path("runs").glob("r*"))
 
 
-def test_a_sweep_says_which_job_has_the_mistake_and_does_the_others(capsys):
+def test_a_mistake_in_a_job_of_a_sweep_is_told_before_any_begins(capsys):
     assert main(["train", *SMALL, "-m", "seed=0,-1"]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("steepest: seed=-1 is not possible; allowed is an integer from 0 to 4294967295. (")
-    assert "seed=-1)" in err
-    assert len(list(Path("runs").glob("*/summary.json"))) == 1
+    assert capsys.readouterr().err.startswith("steepest: seed=-1 is not possible; allowed is an integer from 0 to ")
+    assert not list(Path("runs").glob("*/summary.json"))
 
 
 def images(count=4, side=2, labels=(0, 1)):
