@@ -25,6 +25,7 @@ from steepest.launchers.processes import JobFailed
 from steepest.runs.files import write_json
 from steepest.sweeps.identify import PlannedJob
 from steepest.sweeps.ledger import Ledger
+from steepest.sweeps.tuning import Options, round_of
 from steepest.sweeps.tuning_rounds import Rounds
 from steepest.sweeps.tuning_space import Axis, read_space
 from steepest.sweeps.tuning_study import Trials, open_storage, suggested, turned
@@ -411,7 +412,7 @@ def test_a_search_from_its_command_line_to_its_best_setting(capsys):
     # The same again does nothing, and more trials go on from there.
     assert search(*words) == 0
     assert runs() == done
-    assert "3 trials are done, 0 to be run of 2 seeds." in capsys.readouterr().out
+    assert "3 trials are done, 0 to be run of 2 seeds, 1 at a time." in capsys.readouterr().out
     assert search(*words, "hydra.sweeper.n_trials=4", "hydra.sweep.dir=more") == 0
     assert len(runs()) == 8
     assert done.items() <= runs().items()
@@ -427,7 +428,7 @@ def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(capsys):
     words = ["optimizer=adam,sgd", "seeds=3", "hydra.sweeper.n_trials=7", "hydra.sweep.dir=sweep", "dry_run=true"]
     assert search(*words) == 0
     said = capsys.readouterr().out
-    assert "0 trials are done, 7 to be run of 3 seeds." in said
+    assert "0 trials are done, 7 to be run of 3 seeds, 1 at a time." in said
     keys = {tuple(line.split()[:2]) for line in said.splitlines()}
     assert {(name, key) for name in ("adam", "sgd") for key in ranges(name)} <= keys
     [price] = [line.split() for line in said.splitlines() if line.startswith("objective, quadratic, point")]
@@ -446,7 +447,7 @@ def test_what_decides_a_search_has_a_study_of_its_own():
         ["hydra.sweeper.sampler=sobol"],
     ):
         assert search(*words, *more) == 0
-    assert search(*words) == 0  # with seed=0
+    assert search(*words, "log.every=1", "name=mine", "paths.cache_dir=elsewhere") == 0  # they decide no result
     assert len([*Path("runs", "searches").iterdir()]) == 5
 
 
@@ -471,6 +472,10 @@ def test_runs_that_diverge_are_the_worst_and_those_that_fail_have_no_value(capsy
     [
         (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0 is not possible; allowed is an integer of 1 or more."),
         (["hydra.sweeper.n_trials=1.5"], "hydra.sweeper.n_trials=1.5 is not possible"),
+        (
+            ["hydra.sweeper.at_a_time=0"],
+            "hydra.sweeper.at_a_time=0 is not possible; allowed is an integer of 1",
+        ),
         (["hydra.sweeper.sampler=cmaes"], "hydra.sweeper.sampler=cmaes is not possible; allowed is tpe, random or sob"),
         (
             ["hydra.sweeper.sampler_seed=-1"],
@@ -630,6 +635,15 @@ def test_refusals_end_a_search_that_has_no_value_yet(trials_of):
     assert [trial.state for trial in trials.all] == [TrialState.COMPLETE, *[TrialState.FAIL] * 8]
 
 
+@pytest.mark.parametrize(
+    ("sampler", "at_a_time", "fits", "size"),
+    [("tpe", None, 3, 3), ("tpe", None, 256, 10), ("tpe", None, 0, 1), ("tpe", 40, 3, 40), ("sobol", None, 256, 256)],
+)
+def test_tpe_has_rounds_to_learn_from(sampler, at_a_time, fits, size):
+    options = Options(50, at_a_time, None, sampler, 0, None, None, False, False)
+    assert round_of(options, fits) == size
+
+
 @pytest.mark.parametrize("missing", ["optuna", "sqlalchemy"])
 def test_without_optuna_it_says_how_to_get_it(missing, capsys, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("steepest.sweeps.tuning")]:
@@ -670,18 +684,19 @@ def command(*words):
 @pytest.mark.skipif(not TRAIN.is_file(), reason="needs the checkout's train.py")
 def test_a_search_that_is_killed_again_and_again_is_the_one_that_never_was():
     words = ["hydra.sweeper.n_trials=6"]
-    whole = [*words, "paths.runs_dir=whole", "hydra.sweep.dir=whole-sweep"]
-    subprocess.run(command(*whole), check=True, capture_output=True, timeout=600)
+    Path("whole").mkdir()
+    last = command(*words, "hydra.sweep.dir=sweep")
+    subprocess.run(last, check=True, capture_output=True, timeout=600, cwd="whole")
     begun = lambda: len(list(Path("runs").glob("r*/status.json")))  # noqa: E731
     database = lambda: len(list(Path("runs", "searches").glob("*/study.db")))  # noqa: E731
     for look, count in [(database, 1), (begun, 1), (begun, 4), (begun, 9)]:
         with subprocess.Popen(command(*words), stdout=subprocess.DEVNULL, start_new_session=True) as process:
             wait_for(lambda look=look, count=count: look() >= count, 300)
             process.kill()
-    subprocess.run(command(*words, "hydra.sweep.dir=sweep"), check=True, capture_output=True, timeout=600)
+    subprocess.run(last, check=True, capture_output=True, timeout=600)
     lines = table(Path("sweep"))
     assert len(lines) == 6
-    assert lines == table(Path("whole-sweep"))  # values included, to the last bit
+    assert lines == table(Path("whole", "sweep"))  # values included, to the last bit
     assert {name for line in lines for name in line["runs"].split()} == {*runs()}
     assert {status["attempt"] for _, status, _ in runs().values()} == {1}  # gone on with, and never begun anew
     assert len(list(Path("runs", "searches").iterdir())) == 1

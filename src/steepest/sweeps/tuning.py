@@ -26,12 +26,16 @@ from steepest.tasks.headline import headline
 DATABASE = "study.db"
 """The file of a study's trials, in its folder of `searches` below the run folders."""
 
+ROUNDS = 5
+"""So many rounds a search by TPE has at least, where nobody says how many trials are run at a time."""
+
 
 @dataclass(frozen=True)
 class Options:
     """See conf/hydra/sweeper/optuna.yaml."""
 
     n_trials: int
+    at_a_time: int | None
     seeds: int | None
     sampler: str
     sampler_seed: int
@@ -47,6 +51,8 @@ class Options:
 
         if type(self.n_trials) is not int or self.n_trials < 1:
             refuse("n_trials", "an integer of 1 or more")
+        if self.at_a_time is not None and (type(self.at_a_time) is not int or self.at_a_time < 1):
+            refuse("at_a_time", "an integer of 1 or more, or null")
         if self.sampler not in SAMPLERS:
             refuse("sampler", listed(SAMPLERS, "or"))
         if type(self.sampler_seed) is not int or self.sampler_seed < 0:
@@ -87,8 +93,9 @@ def tune(
     place = Path(str(config.paths.runs_dir)).absolute() / "searches" / name
     settings: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
     at_once = bill.jobs_at_a_time(settings)
+    size = round_of(asked, at_once // len(space.seeds))
     if asked.dry_run:
-        todo = show_plan(space, name, trials_there(asked.storage, place / DATABASE, name), asked.n_trials)
+        todo = show_plan(space, name, trials_there(asked.storage, place / DATABASE, name), asked.n_trials, size)
         if todo:
             items = bill.bill(samples[:1], [], probes=not getattr(launcher, "remote", False))
             bill.show([replace(item, todo=todo) for item in items], at_once)
@@ -98,10 +105,17 @@ def tune(
         trials = Trials(storage, name, space, record, direction, asked.sampler, asked.sampler_seed)
         if asked.retry_failed:
             trials.retry_failed()
-        show_plan(space, name, trials.all, asked.n_trials)
+        show_plan(space, name, trials.all, asked.n_trials, size)
         rounds = Rounds(trials, identifier, launcher, Ledger(folder), asked.retry_failed)
-        rounds.run(asked.n_trials, max(1, at_once // len(space.seeds)))
+        rounds.run(asked.n_trials, size)
         conclude(trials, metric, folder, f"{name} in {address}", len(rounds.left))
+
+
+def round_of(asked: Options, fits: int) -> int:
+    """Trials in a round: as many as the launcher has room for, but such that TPE has some rounds to learn from."""
+    if asked.at_a_time is not None:
+        return asked.at_a_time
+    return max(1, min(fits, asked.n_trials // ROUNDS) if asked.sampler == "tpe" else fits)
 
 
 def named(job: PlannedJob, record: Mapping[str, Any], options: Options) -> str:

@@ -24,7 +24,7 @@ BEST = 5
 """Trials in the table at the end."""
 
 
-def show_plan(space: Space, name: str, trials: Sequence[FrozenTrial], total: int) -> int:
+def show_plan(space: Space, name: str, trials: Sequence[FrozenTrial], total: int, size: int) -> int:
     """Print what is tuned and how much of it is done; returns how many runs are to be run."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("optimizer", "key", "values"):
@@ -41,7 +41,7 @@ def show_plan(space: Space, name: str, trials: Sequence[FrozenTrial], total: int
     todo = max(total, len(trials)) - done
     begun = f" ({states[TrialState.RUNNING]:,} of them begun before)" if states[TrialState.RUNNING] else ""
     each = f" of {len(space.seeds)} seeds" if len(space.seeds) > 1 else ""
-    print(f"{name}: {done:,} trials are done{failed}, {todo:,} to be run{begun}{each}.", flush=True)
+    print(f"{name}: {done:,} trials are done{failed}, {todo:,} to be run{begun}{each}, {size:,} at a time.", flush=True)
     return todo * len(space.seeds)
 
 

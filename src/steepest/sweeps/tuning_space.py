@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from steepest.errors import ConfigError, listed, shown
+from steepest.runs.identity import ASIDE
 from steepest.search import SCALES, Dimension, search_space
 
 EDGE = 0.05
@@ -102,7 +104,7 @@ class Space:
         return {
             "optimizers": [*self.optimizers],
             "space": {axis.name: f"{axis.key}: {axis}" for axis in axes},
-            "fixed": sorted(self.fixed),
+            "fixed": sorted(word for word in self.fixed if re.split(r"[.=@/]", word.lstrip("+~"))[0] not in ASIDE),
             "seeds": [*self.seeds],
         }
 
