@@ -61,7 +61,7 @@ def shared():
             "paths.data_dir": st.sampled_from(["here", "/there"]),
             "trainer": st.sampled_from(["cpu", "ddp_cpu"]),
             "log.norms": st.sampled_from(["true", "false"]),
-            "routing": st.sampled_from(["auto", "none"]),
+            "routing": st.sampled_from(["auto", "uniform"]),
         },
     )
 )
