@@ -16,6 +16,8 @@ from steepest.runs.folder import RunFolder
 
 CHECKOUT = conf_dir().parent
 
+NODES = ("127.0.0.1", "127.0.0.2")
+
 TINY = ["model=logistic", "optimizer=sgd_momentum", "budget.epochs=null", "budget.steps=40", "validation.every=20"]
 TINY += ["logger=none", "callbacks=none", "threads=1"]
 
@@ -65,10 +67,13 @@ class Cluster:
         """What SLURM knows of a job."""
         return dict(re.findall(r"(\w+)=(\S*)", self.ask("scontrol", "--oneliner", "show", "job", number)))
 
+    def running(self, word):
+        """The processes on all nodes whose command line has this word, of Python alone."""
+        return [pid for pid in self._pids() if _name(pid).startswith("python") and word in _command(pid)]
+
     def kill_node(self, name):
         """Let a node die with all that runs there."""
-        pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-        mine = [pid for pid in pids if self._is_on(pid, name)]
+        mine = self._pids(name)
         steps = {parent for parent in map(_parent, mine) if _name(parent) == "slurmstepd"}
         daemon = int((self.folder / f"slurmd.{name}.pid").read_text())
         for pid in (daemon, *steps, *mine):
@@ -81,9 +86,12 @@ class Cluster:
         command = ["slurmd", "-N", name, "-f", self.environment["SLURM_CONF"]]
         subprocess.run(command, env=found, check=True, timeout=60)
 
-    def _is_on(self, pid, node):
-        found = _environment(pid)
-        return found.get("SLURMD_NODENAME") == node and found.get("SLURM_CONF") == self.environment["SLURM_CONF"]
+    def _pids(self, node=None):
+        """The processes of jobs, on one node or on all."""
+        pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+        found = {pid: _environment(pid) for pid in pids}
+        mine = {pid: here for pid, here in found.items() if here.get("SLURM_CONF") == self.environment["SLURM_CONF"]}
+        return [pid for pid, here in mine.items() if here.get("SLURMD_NODENAME") in ((node,) if node else NODES)]
 
 
 def _environment(pid):
@@ -92,6 +100,13 @@ def _environment(pid):
     except OSError:
         return {}
     return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def _command(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def _parent(pid):

@@ -31,7 +31,18 @@ def test_at_the_time_limit_a_run_is_saved_and_requeued_and_a_node_that_fails_cos
         assert code == 0, said
         assert (cluster.job(job)["JobState"], cluster.job(job)["Restarts"]) == ("COMPLETED", "1")
         assert bench.run(seed).status["attempt"] == 1
-        rows = [(row["opt_step"], "val/loss" in row) for row in bench.run(seed).rows()]
+        rows = [(row["opt_step"], *row) for row in bench.run(seed).rows()]
         assert len(rows) == len(set(rows))
         assert not differences(content(bench.run(seed)), content(twin(f"seed={seed}")))
     assert [entry["opt_step"] for entry in bench.run(0).status["resumed"]] == [10]
+
+
+def test_a_warning_before_anybody_listens_puts_the_job_back_into_the_queue(bench):
+    cluster = bench.cluster
+    sweep = bench.sweep("seed=2")
+    wait_for(lambda: cluster.running("submitit.core._submit"))  # Python has begun, and its modules are not there yet
+    [job] = cluster.unended()
+    cluster.ask("scancel", "--signal=USR2", job)
+    code, said = bench.ended(sweep)
+    assert code == 0, said
+    assert (cluster.job(job)["JobState"], cluster.job(job)["Restarts"]) == ("COMPLETED", "1")

@@ -15,7 +15,7 @@ from typing import Any
 
 from steepest.errors import ConfigError, shown
 from steepest.launchers import slurm_queue
-from steepest.launchers.slurm_job import SlurmRun
+from steepest.launchers.slurm_job import WARNING, SlurmRun
 
 RECORD = "slurm.jsonl"
 """In a sweep's folder: a line for each job, when it is submitted."""
@@ -106,6 +106,8 @@ def exports(code: Path) -> list[str]:
     return [
         f"export PYTHONPATH={_quoted(code)}${{PYTHONPATH:+:$PYTHONPATH}}",
         "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # srun does not take it from sbatch, since SLURM 22.05
+        # A warning ends the job when it comes before SlurmRun listens to it.
+        f"trap '[ $? -ne {128 + WARNING} ] || scontrol requeue \"$SLURM_JOB_ID\"' EXIT",
     ]
 
 
