@@ -9,12 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from steepest.errors import ConfigError, listed
+from steepest.launchers import slurm, slurm_queue
 from steepest.launchers.lines import distinct
 from steepest.runs.folder import RunFolder
 from steepest.sweeps.ledger import ENDED, JOBS, Entry, Ledger, State, state
-from steepest.sweeps.queue import Queue
 
 ORDER = (*ENDED, "running", "queued", "preempted", "failed", "stale", "missing")
+OF_SLURM = {"RUNNING": "running", "COMPLETING": "running", "PENDING": "queued", "SUSPENDED": "queued"}
+"""What the states of jobs in a SLURM cluster's queue mean."""
+
 LINES = 40
 """Jobs that are listed without --all."""
 
@@ -80,16 +83,30 @@ def sweeps_below(runs_dir: Path) -> list[Path]:
 def stand(ledger: Ledger, entries: list[Entry]) -> list[State]:
     """How each run of a sweep stands."""
     runs_dirs = [Path(line["runs_dir"]) for line in ledger.commands()]
-    failures, queue = ledger.failures(), Queue(ledger.folder)
+    failures, queue = ledger.failures(), queued(ledger.folder)
     found = []
     for entry in entries:
         one = state(RunFolder(runs_dirs[-1] / entry.run_id), entry.digest)
-        if not one.done and one.word != "running" and (word := queue.word(entry.number)):
+        if not one.done and one.word != "running" and (word := queue.get(entry.run_id)):
             one = State(word, one.reason)
         elif one.word in ("missing", "preempted") and entry.number in failures:  # a killed run could not say so
             one = State("failed", failures[entry.number], one.record)
         found.append(one)
     return found
+
+
+def queued(folder: Path) -> dict[str, str]:
+    """How the jobs of a sweep stand that a SLURM cluster has in its queue, by their run's id."""
+    jobs = slurm.noted(folder)
+    try:
+        queue = slurm_queue.queue() if jobs else {}
+    except slurm_queue.NoAnswer:  # from here
+        return {}
+    return {
+        job.run_id: OF_SLURM[queue[job.job_id].state]
+        for job in jobs
+        if job.job_id in queue and queue[job.job_id].state in OF_SLURM
+    }
 
 
 def counts(states: list[State]) -> str:
