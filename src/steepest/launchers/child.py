@@ -20,8 +20,8 @@ from typing import Any
 
 from steepest.launchers.server import BLOCKED, share_server
 
-GROUP = ("SLURM_", "PMI_", "PMIX_", "OMPI_", "TORCHELASTIC_", "PL_")
-GROUP += ("MASTER_", "WORLD_SIZE", "RANK", "LOCAL_", "GROUP_RANK", "NODE_RANK", "ROLE_")
+OF_SCHEDULERS = ("SLURM_", "PMI_", "PMIX_", "OMPI_", "TORCHELASTIC_", "PL_")
+GROUP = (*OF_SCHEDULERS, "MASTER_", "WORLD_SIZE", "RANK", "LOCAL_", "GROUP_RANK", "NODE_RANK", "ROLE_")
 """Beginnings of environment variables that make a process part of a group."""
 
 

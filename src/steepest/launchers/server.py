@@ -38,14 +38,14 @@ def start_server(more: Sequence[str] = ()) -> None:
     try:
         resource_tracker.ensure_running()  # first: it unblocks some signals
         signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
-        forkserver._forkserver.ensure_running()  # type: ignore[attr-defined]
+        forkserver._forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def share_server() -> None:
     """Let this process, which the server has forked, get processes from it too: Python would start another server."""
-    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver
     ends = select.poll()
     ends.register(server._forkserver_alive_fd, 0)  # the server alone reads from this pipe
     start_another = server.ensure_running
