@@ -23,6 +23,7 @@ from steepest.config import conf_dir
 from steepest.errors import ConfigError
 from steepest.launchers.processes import JobFailed
 from steepest.runs.files import write_json
+from steepest.runs.lock import lock
 from steepest.sweeps.identify import PlannedJob
 from steepest.sweeps.ledger import Ledger
 from steepest.sweeps.tuning import Options, round_of
@@ -510,6 +511,15 @@ def test_a_wrong_order_is_one_sentence_and_runs_nothing(words, sentence, capsys)
     assert runs() == before
 
 
+def test_one_process_at_a_time_works_on_a_study(capsys):
+    place = Path("runs", "searches", "mine")
+    place.mkdir(parents=True)
+    with lock(place / "lock"):
+        assert search("optimizer=sgd", "hydra.sweeper.study_name=mine") == 2
+    assert "searches/mine is in use by this process; allowed is one run at a time" in capsys.readouterr().err
+    assert runs() == {}
+
+
 def test_a_search_whose_runs_are_all_refused_ends_at_once(capsys):
     assert search("model=logistic", "hydra.sweeper.n_trials=50") == 2
     first, last = capsys.readouterr().err.splitlines()
@@ -683,19 +693,19 @@ def command(*words):
 @pytest.mark.slow
 @pytest.mark.skipif(not TRAIN.is_file(), reason="needs the checkout's train.py")
 def test_a_search_that_is_killed_again_and_again_is_the_one_that_never_was():
-    words = ["hydra.sweeper.n_trials=6"]
+    words = ["hydra.sweeper.n_trials=4"]
     Path("whole").mkdir()
     last = command(*words, "hydra.sweep.dir=sweep")
     subprocess.run(last, check=True, capture_output=True, timeout=600, cwd="whole")
     begun = lambda: len(list(Path("runs").glob("r*/status.json")))  # noqa: E731
     database = lambda: len(list(Path("runs", "searches").glob("*/study.db")))  # noqa: E731
-    for look, count in [(database, 1), (begun, 1), (begun, 4), (begun, 9)]:
+    for look, count in [(database, 1), (begun, 2), (begun, 5)]:
         with subprocess.Popen(command(*words), stdout=subprocess.DEVNULL, start_new_session=True) as process:
             wait_for(lambda look=look, count=count: look() >= count, 300)
             process.kill()
     subprocess.run(last, check=True, capture_output=True, timeout=600)
     lines = table(Path("sweep"))
-    assert len(lines) == 6
+    assert len(lines) == 4
     assert lines == table(Path("whole", "sweep"))  # values included, to the last bit
     assert {name for line in lines for name in line["runs"].split()} == {*runs()}
     assert {status["attempt"] for _, status, _ in runs().values()} == {1}  # gone on with, and never begun anew
