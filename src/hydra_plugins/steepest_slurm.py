@@ -4,24 +4,20 @@ Hydra imports this file at each start, also for --help: what is heavy is importe
 """
 
 import contextlib
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, configure_log, filter_overrides, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
-from omegaconf import DictConfig, OmegaConf
-
-if TYPE_CHECKING:
-    from steepest.sweeps.identify import PlannedJob
+from omegaconf import DictConfig
 
 
 @dataclass
@@ -112,6 +108,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         """
         from steepest.errors import ConfigError
         from steepest.launchers import lines, processes, slurm, slurm_wait, sweep_job
+        from steepest.launchers.slurm_plan import SlurmPlan
         from steepest.sweeps.identify import Identifier
 
         assert self.config is not None
@@ -127,17 +124,20 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         known = slurm.under_way()
         jobs: dict[int, slurm.Submitted] = {}
         wanted: list[slurm.Submission] = []
+        train_alone = resolve_name("hydra_plugins.steepest_isolated:train_alone")
         identifier = Identifier(self.hydra_context.config_loader, self.config, self.given)
         planned = [identifier.identify(overrides) for overrides in job_overrides]
+        folder.mkdir(parents=True, exist_ok=True)
+        plan = None
         for number, one in enumerate(planned, initial_job_idx):
             if one.run_id in known:
                 jobs[number] = replace(known[one.run_id], number=number)
             else:
-                wanted.append(self._submission(number, one, folder))
-        folder.mkdir(parents=True, exist_ok=True)
+                plan = plan or SlurmPlan(self.hydra_context, self.config, folder, self._copied(folder), train_alone)
+                wanted.append(plan.submission(number, one.run_id, one.overrides, one.config["trainer"]))
         slurm.note(folder, [*jobs.values()])
-        retries = self.params["max_num_timeout"]
-        for job in slurm.submit(wanted, folder, Path(self.params["submitit_folder"]).absolute(), retries):
+        place = Path(str(self.config.hydra.launcher.submitit_folder)).absolute()
+        for job in slurm.submit(wanted, folder, place, self.params["max_num_timeout"]):
             jobs[job.number] = job
         in_order = {index: jobs[number] for index, number in enumerate(sorted(jobs))}
         with contextlib.ExitStack() as stack:
@@ -158,47 +158,10 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
             for index, job in in_order.items()
         ]
 
-    def _submission(self, number: int, planned: "PlannedJob", folder: Path) -> Any:
-        """What is to be submitted for a job."""
-        from steepest.launchers import slurm, slurm_job, snapshot, sweep_job
-        from steepest.launchers.processes import Job
+    def _copied(self, folder: Path) -> Path:
+        """The copy of the code that is submitted, the same for all jobs of this process."""
+        from steepest.launchers.snapshot import snapshot
 
-        assert self.config is not None
         if self.code is None or self.code.parent != folder:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.code = snapshot.snapshot(folder)
-        if self._is_like_the_sweep(planned.overrides):
-            given = sweep_job.Overrides(sweep_job.overrides_of(self.config).hydra, planned.overrides)
-            words, own = sweep_job.words_of(self.config, given), sweep_job.own_words(self.config, number)
-            settings = self._settings(planned.config["trainer"])
-        else:  # composing takes a tenth of a second
-            assert self.hydra_context is not None
-            config = sweep_job.composed(self.hydra_context, self.config, planned.overrides, number)
-            words, own = sweep_job.words_of(config), sweep_job.own_words(config)
-            settings = _container(config.hydra.launcher)
-        settings["setup"] = [*(settings["setup"] or []), *slurm.exports(self.code)]
-        train_alone = resolve_name("hydra_plugins.steepest_isolated:train_alone")
-        job = Job(train_alone, [words, own], sweep_job.log_of(folder, number), folder=Path.cwd())
-        asks = slurm.asks(settings, planned.config["trainer"], folder)
-        return slurm.Submission(number, planned.run_id, slurm_job.SlurmRun(job), asks)
-
-    def _is_like_the_sweep(self, overrides: Sequence[str]) -> bool:
-        """Whether what `hydra` says for a job with these overrides is known from the sweep and the job's trainer."""
-        assert self.config is not None
-        hydra: Any = OmegaConf.to_container(self.config.hydra, resolve=False)
-        refers = re.findall(r"\$\{([^}]*)", f"{hydra['launcher']} {hydra['sweep']['subdir']}")
-        known = all(name.startswith(("trainer.", "hydra.sweep.dir", "hydra.job.name")) for name in refers)
-        return known and not any(word.lstrip("+~").startswith("hydra") for word in overrides)
-
-    def _settings(self, trainer: Mapping[str, Any]) -> dict[str, Any]:
-        """`hydra.launcher` of a job with this trainer."""
-        assert self.config is not None
-        raw = OmegaConf.to_container(self.config.hydra.launcher, resolve=False)
-        of_the_sweep = {"sweep": {"dir": self.config.hydra.sweep.dir}, "job": {"name": self.config.hydra.job.name}}
-        config = OmegaConf.create({"trainer": trainer, "hydra": {**of_the_sweep, "launcher": raw}})
-        return _container(config.hydra.launcher)
-
-
-def _container(node: DictConfig) -> dict[str, Any]:
-    found: Any = OmegaConf.to_container(node, resolve=True)
-    return found
+            self.code = snapshot(folder)
+        return self.code

@@ -72,15 +72,14 @@ def words_of(config: DictConfig, given: Overrides | None = None) -> list[str]:
     return [*flags, *of_hydra, *given.task]
 
 
-def own_words(config: DictConfig, number: int | None = None) -> list[str]:
-    """Further arguments, which only say where in its sweep the job is.
+def own_words(config: DictConfig) -> list[str]:
+    """Further arguments, which only say where in its sweep the job is."""
+    return numbered(place_of(config), config.hydra.job.num)
 
-    Args:
-        config: of the job, or of its sweep.
-        number: of the job; None: that of `config`.
-    """
-    number = config.hydra.job.num if number is None else number
-    return [f"hydra.run.dir={quoted(_place(config))}", f"hydra.job.num={number}", f"hydra.job.id={number}"]
+
+def numbered(place: str, number: int) -> list[str]:
+    """These arguments for a folder and a number."""
+    return [f"hydra.run.dir={quoted(place)}", f"hydra.job.num={number}", f"hydra.job.id={number}"]
 
 
 def log_of(sweep_dir: str | Path, number: int) -> Path:
@@ -110,7 +109,7 @@ def ended(number: int, overrides: Sequence[str], log: Path, outcome: Outcome) ->
     return answer
 
 
-def _place(config: DictConfig) -> str:
+def place_of(config: DictConfig) -> str:
     """The folder of a job in its sweep; it may refer to the job's number and overrides."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)

@@ -64,6 +64,7 @@ class Identifier:
         self.loader, self.primary, self.given = loader, primary, given
         self.parser = OverridesParser.create(config_loader=loader)
         self._parsed: dict[str, tuple[Override, bool]] = {}
+        self._groups: dict[str, bool] = {}
         self._bases: dict[tuple[str, ...], _Base] = {}
         self._checked: set[tuple[int, str]] = set()
         data_dir = Path(str(primary.paths.data_dir)).absolute()
@@ -115,7 +116,10 @@ class Identifier:
         value = override.value()
         if not (value is None or isinstance(value, bool | int | float | str)) or "${" in str(value):
             return False
-        return not self.loader.get_group_options(override.key_or_group)
+        key = override.key_or_group
+        if key not in self._groups:  # Hydra takes milliseconds to look
+            self._groups[key] = bool(self.loader.get_group_options(key))
+        return not self._groups[key]
 
     def _base(self, words: list[str]) -> _Base:
         if (key := tuple(words)) not in self._bases:
