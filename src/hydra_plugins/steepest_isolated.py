@@ -3,6 +3,7 @@
 Hydra imports this file at each start, also for --help: what is heavy is imported where it is used.
 """
 
+import contextlib
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,13 +92,15 @@ class IsolatedLauncher(Launcher):
                 begun.append((config, Job(train_alone, [words, own], sweep_job.log_of(place, number), gpus=gpus)))
                 yield begun[-1][1]
 
-        listener: processes.Listener = processes.unheard
-        if self.verbose:
-            count = len(job_overrides)
-            names = lines.distinct(initial_job_idx, [filter_overrides(each) for each in job_overrides])
-            listener = lines.JobLines(names, [sweep_job.log_of(place, initial_job_idx + i) for i in range(count)])
-            print(f"{count} jobs, {min(at_once, count)} at a time", flush=True)
-        outcomes = processes.run_jobs(jobs(), at_once, self.timeout_s, listener, processes.gpus(), self.grace_s)
+        with contextlib.ExitStack() as stack:
+            listener: processes.Listener = processes.unheard
+            if self.verbose:
+                count = len(job_overrides)
+                names = lines.distinct(initial_job_idx, [filter_overrides(each) for each in job_overrides])
+                print(f"{count} jobs, {min(at_once, count)} at a time", flush=True)
+                logs = [sweep_job.log_of(place, initial_job_idx + i) for i in range(count)]
+                listener = stack.enter_context(lines.shown(names, logs))
+            outcomes = processes.run_jobs(jobs(), at_once, self.timeout_s, listener, processes.gpus(), self.grace_s)
         return [
             sweep_job.returned(config, job.log, outcome) for (config, job), outcome in zip(begun, outcomes, strict=True)
         ]
