@@ -12,21 +12,27 @@ pytestmark = pytest.mark.slurm
 DOES = {3: "wait", 4: "wait", 5: "kill"}
 
 
+def since(before, cluster):
+    """The jobs that are new, and their states."""
+    return {job: state for job, state in cluster.jobs().items() if job not in before}
+
+
 @pytest.fixture(scope="module")
 def swept(shared):
     """Six runs at once: three end well, one is preempted by its signal, one cancelled, one killed."""
     cluster = shared.cluster
+    before = cluster.jobs()  # of other tests
     sweep = shared.holding(DOES, "seed=0,1,2,3,4,5")
     preempted, _ = job_of(shared.held(3))
     cluster.ask("scancel", "--signal=USR2", preempted)
     cancelled, _ = job_of(shared.held(4))
     cluster.ask("scancel", cancelled)
     code, said = shared.ended(sweep)
-    first = SimpleNamespace(code=code, said=said, statuses=shared.statuses(), jobs=cluster.jobs())
+    first = SimpleNamespace(code=code, said=said, statuses=shared.statuses(), jobs=since(before, cluster))
     _, first.table = shared.type("sweep", script="scripts/status.py")
     first.preempted, first.cancelled = cluster.job(preempted), cluster.job(cancelled)
     code, said = shared.ended(shared.holding(DOES, "seed=0,1,2,3,4,5", "retry_failed=true"))
-    second = SimpleNamespace(code=code, said=said, statuses=shared.statuses(), jobs=cluster.jobs())
+    second = SimpleNamespace(code=code, said=said, statuses=shared.statuses(), jobs=since(before, cluster))
     _, second.table = shared.type("sweep", script="scripts/status.py")
     return SimpleNamespace(first=first, second=second)
 
