@@ -222,7 +222,7 @@ def test_lines_tell_what_became_of_each_job(capsys):
 
 
 def command(*words):
-    return [sys.executable, str(TRAIN), "-m", "hydra/launcher=isolated", *TINY, *words]
+    return [sys.executable, str(TRAIN), "-m", "hydra/sweeper=basic", "hydra/launcher=isolated", *TINY, *words]
 
 
 def typed(*words, program=None):
