@@ -51,10 +51,11 @@ def test_a_sweep_with_failures_says_so_and_exits_with_an_error(swept):
 
 
 def test_a_preempted_run_is_requeued_and_ends_in_the_same_folder_with_the_same_bits(swept, shared, twin):
-    assert (swept.first.preempted["JobState"], swept.first.preempted["Restarts"]) == ("COMPLETED", "1")
+    assert swept.first.preempted["JobState"] == "COMPLETED"
+    assert int(swept.first.preempted["Restarts"]) >= 1
     folder = shared.run(3)
     assert folder.status["attempt"] == 1
-    assert [entry["opt_step"] for entry in folder.status["resumed"]] == [10]
+    assert {entry["opt_step"] for entry in folder.status["resumed"]} == {10}
     rows = [(row["opt_step"], *row) for row in folder.rows()]
     assert len(rows) == len(set(rows))
     assert not differences(content(folder), content(twin("seed=3")))
