@@ -1,6 +1,9 @@
 """Sweeps: which runs their jobs mean, and what of them is run."""
 
+import io
 import json
+import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +15,16 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from steepest import train
 from steepest.cli import main
 from steepest.config import compose, conf_dir
 from steepest.errors import ConfigError
+from steepest.launchers.lines import JobLines
+from steepest.launchers.processes import Outcome
 from steepest.runs.folder import RunFolder
+from steepest.runs.headline import Headline
 from steepest.runs.identity import source_digest
 from steepest.runs.lock import lock
 from steepest.sweeps.identify import Identifier
@@ -321,3 +328,57 @@ def test_status_knows_why_a_job_began_no_run(capsys):
 def test_status_of_nothing(words, said, capsys):
     assert main(["status", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_job_that_was_killed_has_failed(capsys):
+    """Its process could not say so: its launcher does, in the run's own record."""
+    trouble = ["--allow-target", "isolated_jobs", "callbacks=default", "+callbacks.trouble.ends={1:kill}"]
+    trouble += ["+callbacks.trouble._target_=isolated_jobs.Trouble", "+callbacks.trouble.seed=${seed}"]
+    words = ["train", "-m", *(word for word in TINY if not word.startswith("callbacks")), "seeds=2"]
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-m", "steepest.cli", *words, *trouble, "hydra.sweep.dir=sweep"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=here)
+    assert done.returncode == 1
+    assert "ended by SIGKILL" in done.stderr
+    code, said = status(capsys, "sweep")
+    assert code == 1
+    assert "2 runs: 1 finished and 1 failed" in said
+    assert "ended by SIGKILL" in said
+    said, count = ran(capsys, "seeds=2", code=1)
+    assert count == 0
+    assert "0 to run, 1 done, 1 failed (retry_failed=true runs them again)" in said
+    said, count = ran(capsys, "seeds=2", "retry_failed=true")
+    assert count == 1
+    assert status(capsys, "sweep")[0] == 0
+
+
+def test_the_live_table_says_how_all_stand(monkeypatch):
+    lines = JobLines([f"job {i}" for i in range(30)], [Path("log")] * 30, Console(file=io.StringIO()))
+    assert lines.standing() == "0 running, 0 done, 0 failed, 30 to come"
+    for index in range(26):
+        lines(index, None)
+    lines(0, Outcome(0, Headline.of(0.5, "val/accuracy", "max"), 1.0, 100.0, None))
+    lines(1, Outcome(0, Headline.of(0.75, "val/accuracy", "max"), 1.0, 100.0, None))
+    lines(2, Outcome(0, Headline.of(float("nan"), "val/accuracy", "max"), 1.0, 100.0, None))
+    lines(3, Outcome(1, None, 1.0, 100.0, "exit code 1"))
+    said = lines.standing()
+    assert said.startswith("22 running, 3 done, 1 failed, 4 to come, about ")
+    assert said.endswith("best val/accuracy so far 0.75 (job 1)")
+    console = Console(file=io.StringIO(), width=80)
+    console.print(lines.table())
+    table = console.file.getvalue()
+    assert "job 4 " in table
+    assert "job 3 " not in table
+    assert "and 2 more" in table
+
+
+@pytest.mark.parametrize(("direction", "better", "worse"), [("max", 0.9, 0.1), ("min", 0.1, 0.9)])
+def test_a_headline_knows_what_is_better(direction, better, worse):
+    better, worse, diverged = (Headline.of(value, "m", direction) for value in (better, worse, float("nan")))
+    assert better.better_than(worse)
+    assert not worse.better_than(better)
+    assert worse.better_than(diverged)
+    assert not diverged.better_than(worse)
+    assert not diverged.better_than(diverged)
+    again = pickle.loads(pickle.dumps(better))
+    assert (again, again.metric, again.direction) == (better, "m", direction)

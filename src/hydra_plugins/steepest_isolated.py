@@ -108,6 +108,8 @@ class IsolatedLauncher(Launcher):
     def _at_once(self) -> int:
         from steepest.launchers import processes
 
+        if self.n_jobs is None and self.config.trainer.accelerator == "tpu":
+            return 1  # it takes one process at a time
         return self.n_jobs or len(processes.gpus()) or processes.cores()
 
 

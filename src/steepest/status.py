@@ -89,8 +89,10 @@ def stand(ledger: Ledger, entries: list[Entry]) -> list[State]:
         one = state(RunFolder(runs_dirs[-1] / entry.run_id), entry.digest)
         if not one.done and one.word != "running" and (word := queue.get(entry.run_id)):
             one = State(word, one.reason)
-        elif one.word in ("missing", "preempted") and entry.number in failures:  # a killed run could not say so
+        elif one.word == "missing" and entry.number in failures:
             one = State("failed", failures[entry.number], one.record)
+        elif one.word == "preempted" and entry.number in failures:  # its launcher knows by whom
+            one = State("preempted", failures[entry.number], one.record)
         found.append(one)
     return found
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from steepest.config import quoted
 from steepest.launchers.processes import JobFailed
+from steepest.runs.folder import RunFolder
 from steepest.sweeps import bill
 from steepest.sweeps.identify import Identifier, PlannedJob
 from steepest.sweeps.ledger import Ledger, State, is_open, own_folder, state
@@ -151,10 +152,18 @@ def launched(plan: Plan, launcher: Launcher, config: DictConfig, folder: Path, b
             for i, one in enumerate(returned)
             if one.status is not JobStatus.COMPLETED
         }
-    ledger.fail(
-        {number: " ".join(str(error).split()).partition(f" (job {number}: ")[0] for number, error in failed.items()}
-    )
+    reasons = {job: " ".join(str(error).split()).partition(f" (job {job}: ")[0] for job, error in failed.items()}
+    ledger.fail(reasons)
+    for job, why in reasons.items():
+        fail(plan.todo[job - number].folder, why)
     return [*failed.values()]
+
+
+def fail(folder: RunFolder, why: str) -> None:
+    """Say in a run's folder that it failed, where its process was killed before it could."""
+    if folder.status.get("status") == "running" and not folder.running:
+        with folder.held():
+            folder.end("failed", why)
 
 
 def tell(plan: Plan, failed: Sequence[Exception]) -> None:
