@@ -33,6 +33,7 @@ class Watch:
         self._open: dict[str, PlannedRun] = {}
         self._ends: dict[str, int] = {"finished": 0, "diverged": 0, "failed": 0}
         self._over = threading.Event()
+        self._counting = threading.Lock()  # the thread that looks counts, too
         console = Console(highlight=False)
         self._live = console.is_terminal
         columns = (
@@ -68,10 +69,11 @@ class Watch:
             total: runs of the whole study, those included that are done and those that are not planned yet.
         """
         self._count()
-        self.total = total
-        self._bar.update(self._task, total=total)
-        self.done += len(self._open)
-        self._open = {run.run_id: run for run in runs}
+        with self._counting:
+            self.total = total
+            self._bar.update(self._task, total=total)
+            self.done += len(self._open)
+            self._open = {run.run_id: run for run in runs}
 
     def left_s(self) -> float:
         """Seconds that are left: by the bill, corrected by what the runs that have ended since took."""
@@ -89,14 +91,15 @@ class Watch:
                 print(self._line(), flush=True)
 
     def _count(self) -> None:
-        for run_id, run in [*self._open.items()]:
-            status = read_json(self.runs_dir / run_id / "status.json")
-            word = status.get("status")
-            if word in self._ends and status.get("source_digest") == run.digest:
-                self._ends[word] += 1
-                self.done += 1
-                del self._open[run_id]
-        self._bar.update(self._task, completed=self.done, left=f"about {minutes(self.left_s())} left")
+        with self._counting:
+            for run_id, run in [*self._open.items()]:
+                status = read_json(self.runs_dir / run_id / "status.json")
+                word = status.get("status")
+                if word in self._ends and status.get("source_digest") == run.digest:
+                    self._ends[word] += 1
+                    self.done += 1
+                    del self._open[run_id]
+            self._bar.update(self._task, completed=self.done, left=f"about {minutes(self.left_s())} left")
 
     def _line(self) -> str:
         lost = ", ".join(f"{self._ends[word]} {word}" for word in ("diverged", "failed") if self._ends[word])
