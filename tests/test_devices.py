@@ -60,6 +60,7 @@ def test_two_ranks_equal_one_process_with_the_joint_batch(strategy, tolerance, b
     assert together.summary["examples"] == 12 * (100 if "batch.size=100" in batch else alone.summary["examples"] // 12)
 
 
+@pytest.mark.slow
 @TWO
 @pytest.mark.parametrize(
     "model",
@@ -70,6 +71,7 @@ def test_two_ranks_equal_one_process_on_deep_models(model):
     equal(DDP, [*model, "optimizer=adamw", "batch.size=100"], 1e-9)
 
 
+@pytest.mark.slow
 @TWO
 @pytest.mark.parametrize(
     ("name", "words"),

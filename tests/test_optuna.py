@@ -380,6 +380,7 @@ def table(place):
     return list(csv.DictReader((place / "trials.csv").open()))
 
 
+@pytest.mark.slow
 def test_a_search_from_its_command_line_to_its_best_setting(capsys):
     words = ["optimizer=adam,sgd_momentum", "seeds=2", "hydra.sweeper.n_trials=3", "hydra.sweep.dir=sweep"]
     assert search(*words) == 0

@@ -154,6 +154,7 @@ def test_ranks_save_together_when_the_run_is_asked_to_end(number):
     wait_for_the_end_of(pids)
 
 
+@pytest.mark.slow
 @TWO
 @NEEDS_PROC
 def test_a_second_ctrl_c_ends_ranks_at_once_that_do_not_look():
@@ -317,6 +318,7 @@ def nodes(*words):
     return [([*words, "devices=1", "nodes=2"], {**SLURM, "SLURM_NODEID": str(node)}) for node in (0, 1)]
 
 
+@pytest.mark.slow
 @TWO
 def test_two_nodes_equal_one_process_with_the_joint_batch():
     words = [*SMALL, "precision=fp64", "batch.size=100"]
@@ -332,6 +334,7 @@ def test_two_nodes_equal_one_process_with_the_joint_batch():
     assert "GLOBAL_RANK: 1, MEMBER: 2/2" in (only_run().path / "log-node1.txt").read_text()
 
 
+@pytest.mark.slow
 @TWO
 @pytest.mark.parametrize("node", [0, 1])
 def test_when_the_rank_of_one_node_dies_the_other_node_ends_too(node):
@@ -345,6 +348,7 @@ def test_when_the_rank_of_one_node_dies_the_other_node_ends_too(node):
     assert "rank 0 of 2 failed" in only_run().status["reason"]
 
 
+@pytest.mark.slow
 @TWO
 @NEEDS_PROC
 def test_nodes_end_together_when_one_of_them_is_asked_to():

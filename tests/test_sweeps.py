@@ -47,7 +47,7 @@ def shared():
     return identifier()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.fixed_dictionaries(
         {
@@ -263,6 +263,7 @@ def lock_of_another(folder):
     return lock(folder / "lock")
 
 
+@pytest.mark.slow
 def test_the_bill_of_a_sweep(capsys):
     said, count = ran(capsys, "optimizer=sgd,adam", "seed=0,1,1", "dry_run=true")
     assert count == 0
@@ -330,6 +331,7 @@ def test_status_of_nothing(words, said, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_job_that_was_killed_has_failed(capsys):
     """Its process could not say so: its launcher does, in the run's own record."""
     trouble = ["--allow-target", "isolated_jobs", "callbacks=default", "+callbacks.trouble.ends={1:kill}"]
