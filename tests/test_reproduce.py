@@ -59,6 +59,10 @@ def command(folder, *words):
     return [sys.executable, "-m", "steepest.cli", "reproduce", study, f"paths.runs_dir={folder / 'runs'}", *words]
 
 
+def steepest(*words):
+    return subprocess.run([sys.executable, "-m", "steepest.cli", *words], capture_output=True, text=True, timeout=60)
+
+
 def reproduce(folder, *words, timeout=300):
     return subprocess.run(command(folder, *words), capture_output=True, text=True, timeout=timeout, check=False)
 
@@ -97,6 +101,8 @@ def test_a_study_ends_with_its_table_and_is_not_run_again(tmp_path):
         assert line.digest == folder.status["source_digest"]
         assert metrics["val/accuracy"] == line.validation
         assert ("test/accuracy" in metrics) == (line.phase == "evaluate")  # trials do not read the test split
+    stands = steepest("status", "--runs-dir", str(tmp_path / "runs"))
+    assert stands.stdout == f"{out / 'jobs'}: 10 runs: 10 finished\n"
     readme = (home / "README.md").read_text()
     assert readme.startswith("# Mine\n\nWritten by hand.")
     assert readme.endswith("The end.\n")
@@ -177,6 +183,10 @@ def test_a_run_that_fails_and_one_that_diverges_stop_nothing(tmp_path):
     assert set(results[results.contender == "broken"].status) == {"failed"}
     assert set(results[results.contender == "wild"].status) == {"diverged"}
     assert "failed: r" in done.stdout
+    stands = steepest("status", "runs/studies/tiny-smoke/jobs")
+    assert stands.returncode == 1
+    assert "failed" in stands.stdout
+    assert "clip.norm=1" in " ".join(stands.stdout.split())
     verdict = pd.read_csv(tmp_path / "runs" / "studies" / "tiny-smoke" / "verdicts.csv").reason[0]
     assert "broken" in verdict
 

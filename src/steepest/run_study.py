@@ -17,6 +17,7 @@ from steepest.studies.ledger import Ledger
 from steepest.studies.plan import Planned, PlannedRun, once, plan
 from steepest.studies.progress import Watch
 from steepest.studies.study import Study, load_study, study_file
+from steepest.sweeps import ledger as sweeps
 from steepest.sweeps.bill import jobs_at_a_time
 
 Launch = Callable[[Sequence[Sequence[str]], int], Sequence[Any]]
@@ -77,7 +78,7 @@ def run_study(
     out = runs_dir / "studies" / f"{claims.name}-{claims.scale}"
     with alone(out):
         with Watch(runs_dir, sum(item.done for item in items), bills.expected_s(items), jobs) as watch:
-            planned = execute(claims, planned, composer, ledger, launch, aside, watch)
+            planned = execute(claims, planned, composer, ledger, launch, aside, watch, out)
         conclude(claims, planned, ledger, out, runs_dir, home if publish else None)
 
 
@@ -107,15 +108,17 @@ def execute(
     launch: Launch,
     aside: Sequence[str],
     watch: Watch,
+    out: Path,
 ) -> Planned:
     """Launch what a plan lacks, plan again with what came out, until nothing is lacking."""
-    number = 0
+    jobs = sweeps.Ledger(out / "jobs")
     while todo := missing(planned, ledger):
         watch.begin(todo, sum(len(runs) + later for _, runs, later in once(planned)))
+        number = jobs.add(todo, ledger.runs_dir)
         returned = launch([words_of(run, ledger, aside) for run in todo], number)
-        number += len(todo)
         for run, job in zip(todo, returned, strict=True):
             ledger.give_up([run], why_of(job))
+        jobs.fail({i: ledger.lost[run.run_id] for i, run in enumerate(todo, number) if run.run_id in ledger.lost})
         planned = plan(study, composer.identify, ledger.look)
     watch.begin([], sum(len(runs) for _, runs, _ in once(planned)))
     return planned

@@ -72,7 +72,8 @@ def sweeps_below(runs_dir: Path) -> list[Path]:
     Raises:
         ConfigError: there are none.
     """
-    found = sorted(runs_dir.glob(f"sweeps/*/{JOBS}"), key=lambda file: file.stat().st_mtime)
+    files = [*runs_dir.glob(f"sweeps/*/{JOBS}"), *runs_dir.glob(f"studies/*/jobs/{JOBS}")]
+    found = sorted(files, key=lambda file: file.stat().st_mtime)
     if not found:
         raise ConfigError(
             f"--runs-dir={runs_dir} has no sweeps; allowed is a folder of runs, or the folder of a sweep."

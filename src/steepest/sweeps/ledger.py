@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from steepest.errors import ConfigError
 from steepest.runs.folder import RunFolder, now, process
@@ -69,6 +69,17 @@ def is_open(job: PlannedJob, stands: State, retry_failed: bool) -> bool:
     return stands.word in ("missing", "preempted")
 
 
+class Meant(Protocol):
+    """A run that a job means."""
+
+    @property
+    def run_id(self) -> str: ...  # noqa: D102
+    @property
+    def digest(self) -> str: ...  # noqa: D102
+    @property
+    def overrides(self) -> Sequence[str]: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class Entry:
     """A job of a sweep as its ledger has it."""
@@ -117,14 +128,14 @@ class Ledger:
         """The first number that no job has."""
         return max((line["number"] for line in self.lines() if "number" in line), default=-1) + 1
 
-    def add(self, jobs: Sequence[PlannedJob], runs_dir: Path) -> int:
+    def add(self, jobs: Sequence[Meant], runs_dir: Path) -> int:
         """Note these jobs and the command that begins them; returns the number of the first."""
         first = self.next_number()
         self._append(
             [
                 {**process(), "at": now(), "runs_dir": str(runs_dir.absolute())},
                 *(
-                    {"number": number, "run_id": job.run_id, "digest": job.digest, "overrides": job.overrides}
+                    {"number": number, "run_id": job.run_id, "digest": job.digest, "overrides": [*job.overrides]}
                     for number, job in enumerate(jobs, first)
                 ),
             ]
@@ -136,6 +147,7 @@ class Ledger:
         self._append([{"failed": number, "reason": reason} for number, reason in reasons.items()])
 
     def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         with self.file.open("a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
             file.flush()
