@@ -67,6 +67,7 @@ def train_until(folder, words, moment, moments):
     from steepest.train import train
 
     os.setpgrp()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())  # the server of our launcher blocks some
     os.chdir(folder)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
