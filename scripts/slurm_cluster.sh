@@ -12,6 +12,7 @@ set -euo pipefail
 NO_CLUSTER=77
 NODES=(127.0.0.1 127.0.0.2) # names that are addresses: the ranks of a run find each other by them
 CPUS=${STEEPEST_SLURM_CPUS:-2} # of each node, whatever this machine has
+LONGEST=60 # a socket's name has 107 letters at most; /spool.127.0.0.1/127.0.0.1_<job>.<step> is the rest
 PACKAGES=(slurmctld slurmd slurm-client)
 
 main() {
@@ -28,6 +29,10 @@ main() {
         exit 2
     fi
     root=$(realpath -m "$folder")
+    if ((${#root} > LONGEST)); then
+        echo "slurm_cluster: FOLDER may have $LONGEST letters, since SLURM's sockets lie below it; got $root" >&2
+        exit 2
+    fi
     export SLURM_CONF=$root/slurm.conf
     "$action"
 }

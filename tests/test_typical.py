@@ -170,7 +170,7 @@ def test_it_can_be_asked_inside_a_run():
         "hydra.main(version_base='1.3', config_path=str(conf_dir()), config_name='config')(job)()\n"
     )
     of_hydra = ["hydra/sweeper=basic", "hydra/launcher=basic"]
-    command = [sys.executable, "job.py", "optimizer.lr=0.05,0.5", "-m", *of_hydra]
+    command = [sys.executable, "job.py", "-m", *of_hydra, "optimizer.lr=0.05,0.5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     remark = "'optimizer.lr=0.5 lies outside 0.01 to 0.1, usual for SGD.'"
     assert done.stdout.splitlines() == ["[] True", f"[{remark}] True"]

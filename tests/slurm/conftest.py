@@ -1,6 +1,7 @@
 """A SLURM cluster for the tests of this folder."""
 
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,23 +15,24 @@ NO_CLUSTER = 77
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
-    """A cluster for all tests of this process; it is gone when they have ended."""
+def cluster():
+    """A cluster for all tests of this process; it is gone when they have ended. Its sockets want a short name."""
     if not SCRIPT.is_file():
         pytest.skip("needs the checkout's scripts/slurm_cluster.sh")
-    folder = tmp_path_factory.mktemp("slurm") / "cluster"
-    # The daemons inherit what this starts with: a pipe would stay open for as long as they live.
-    with (folder.parent / "start.log").open("w+") as said:
-        done = subprocess.run([SCRIPT, "start", folder], stdout=said, stderr=said, timeout=1200)
-        said.seek(0)
-        text = said.read()
-    if done.returncode == NO_CLUSTER:
-        pytest.skip(text.strip().splitlines()[-1])
-    assert done.returncode == 0, text
-    try:
-        yield Cluster(folder)
-    finally:
-        subprocess.run([SCRIPT, "stop", folder], timeout=120)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "cluster"
+        # The daemons inherit what this starts with: a pipe would stay open for as long as they live.
+        with (Path(place) / "start.log").open("w+") as said:
+            done = subprocess.run([SCRIPT, "start", folder], stdout=said, stderr=said, timeout=1200)
+            said.seek(0)
+            text = said.read()
+        if done.returncode == NO_CLUSTER:
+            pytest.skip(text.strip().splitlines()[-1])
+        assert done.returncode == 0, text
+        try:
+            yield Cluster(folder)
+        finally:
+            subprocess.run([SCRIPT, "stop", folder], timeout=120)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,10 @@ def daemons(folder):
 
 @pytest.fixture
 def other(cluster, tmp_path):
-    """The folder of a cluster beside that of the other tests."""
-    yield tmp_path / "other"
-    typed(tmp_path, "stop", tmp_path / "other")
+    """The folder of a cluster beside that of the other tests; SLURM's sockets want a short name."""
+    with tempfile.TemporaryDirectory() as place:
+        yield Path(place) / "other"
+        typed(tmp_path, "stop", Path(place) / "other")
 
 
 def test_clusters_stand_side_by_side_and_each_command_may_come_twice(cluster, other, tmp_path):
@@ -68,10 +70,10 @@ def test_a_machine_that_does_not_know_its_own_name_will_do(other, tmp_path):
     assert sorted(done.stdout.split()) == ["0", "1"], done.stderr
 
 
-def test_where_there_can_be_none_it_says_why_in_a_line_and_with_a_code_of_its_own(tmp_path):
+def test_where_there_can_be_none_it_says_why_in_a_line_and_with_a_code_of_its_own(other, tmp_path):
     for name in ("bash", "env", "id", "realpath"):
         (tmp_path / name).symlink_to(shutil.which(name))
-    code, said = typed(tmp_path, "start", tmp_path / "none", PATH=str(tmp_path))
+    code, said = typed(tmp_path, "start", other, PATH=str(tmp_path))
     assert (code, said) == (77, "slurm_cluster: SLURM is not installed, and there is no apt-get to install it with\n")
 
 
@@ -81,6 +83,7 @@ def test_where_there_can_be_none_it_says_why_in_a_line_and_with_a_code_of_its_ow
         ((), "usage: scripts/slurm_cluster.sh start|stop|status [FOLDER]"),
         (("begin",), "usage: scripts/slurm_cluster.sh start|stop|status [FOLDER]"),
         (("start", "/tmp/a b"), "FOLDER may not hold spaces"),
+        (("start", f"/tmp/{'a' * 60}"), "FOLDER may have 60 letters"),
         (("start", CHECKOUT), "is not empty and holds no cluster"),
     ],
 )
