@@ -137,7 +137,8 @@ def train_alone(words: list[str], own: list[str]) -> Any:
     from steepest.cli import main
 
     sys.orig_argv = [sys.executable, "-m", "steepest.cli", "train", *words]  # what the run's record says
-    if code := main(["train", *words, *own, f"+hydra.callbacks.kept._target_={__name__}.KeptValue"]):
+    # --run: Hydra would compose twice, to learn whether this is a sweep.
+    if code := main(["train", "--run", *words, *own, f"+hydra.callbacks.kept._target_={__name__}.KeptValue"]):
         sys.exit(code)
     return KeptValue.value
 

@@ -21,6 +21,7 @@ PRELOAD = (
     "steepest.hydra_app",
     "steepest.train",
     "steepest.launchers.child",
+    "steepest.launchers.warm",
 )
 """What the server imports; what else a job imports, each job imports."""
 

@@ -47,6 +47,7 @@ WATCHERS = (
     "steepest.launchers.lines",
     "steepest.launchers.processes",
     "steepest.launchers.server",
+    "steepest.launchers.warm",
     "steepest.runs.closing",
     "steepest.runs.commit",
     "steepest.runs.log",
