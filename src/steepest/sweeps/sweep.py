@@ -140,7 +140,8 @@ def launched(plan: Plan, launcher: Launcher, config: DictConfig, folder: Path, b
     """Let the launcher run what is to be run; returns what ended the jobs that failed."""
     ledger = Ledger(folder)
     known = {(entry.run_id, entry.digest) for entry in ledger.entries()}
-    others = [job for job in plan.jobs.values() if job not in plan.todo and (job.run_id, job.digest) not in known]
+    known |= {(job.run_id, job.digest) for job in plan.todo}
+    others = [job for job in plan.jobs.values() if (job.run_id, job.digest) not in known]
     number = ledger.add([*plan.todo, *others], Path(str(config.paths.runs_dir)))
     failed: dict[int, Exception] = {}
     for begin in range(0, len(plan.todo), batch or len(plan.todo)):
@@ -174,8 +175,8 @@ def tell(plan: Plan, failed: Sequence[Exception]) -> None:
         ConfigError: the first that failed was misconfigured.
     """
     show_best([(job, state(job.folder, job.digest)) for job in plan.jobs.values()], BEST)
-    for one in failed:
-        raise one
+    if failed:
+        raise failed[0]
     if before := plan.of("failed"):
         first = before[0]
         why = plan.states[first.run_id].reason
